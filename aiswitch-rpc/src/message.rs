@@ -1,0 +1,576 @@
+//! A message is what a frame says: a request, a notification, a response, or a batch of them.
+//!
+//! Source of the rules: the [JSON-RPC 2.0 specification](https://www.jsonrpc.org/specification). Where it is silent,
+//! the choice made here is documented at the item.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer as _, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::options::CancelStyle;
+
+/// The error codes that JSON-RPC 2.0 reserves, and those that this crate adds.
+pub mod error_code {
+    /// The frame is not JSON.
+    pub const PARSE_ERROR: i64 = -32700;
+    /// The JSON is no request.
+    pub const INVALID_REQUEST: i64 = -32600;
+    /// No handler is registered for the method.
+    pub const METHOD_NOT_FOUND: i64 = -32601;
+    /// The params do not fit the method.
+    pub const INVALID_PARAMS: i64 = -32602;
+    /// The handler could not produce an answer.
+    pub const INTERNAL_ERROR: i64 = -32603;
+    /// The peer has too much to do already; the same request may succeed later.
+    pub const OVERLOADED: i64 = -32001;
+    /// A message failed its integrity check; the connection closes.
+    pub const INTEGRITY: i64 = -32010;
+    /// The request was cancelled by its caller (the code of the Language Server Protocol).
+    pub const REQUEST_CANCELLED: i64 = -32800;
+}
+
+/// The error object of a response.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("{message} ({code})")]
+pub struct ErrorObject {
+    /// What kind of error it is; see [`error_code`].
+    pub code: i64,
+    /// One short sentence.
+    pub message: String,
+    /// Whatever else the other side should know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<serde_json::Value>,
+}
+
+impl ErrorObject {
+    /// An error with a code and a message and no data.
+    pub fn new(code: i64, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), data: None }
+    }
+
+    /// The same error with data.
+    #[must_use]
+    pub fn with_data(mut self, data: serde_json::Value) -> Self {
+        self.data = Some(data);
+        self
+    }
+
+    /// The params do not fit the method (−32602).
+    pub fn invalid_params(reason: impl fmt::Display) -> Self {
+        Self::new(error_code::INVALID_PARAMS, format!("Invalid params: {reason}"))
+    }
+
+    /// No such method (−32601).
+    pub fn method_not_found(method: &str) -> Self {
+        Self::new(error_code::METHOD_NOT_FOUND, format!("Method not found: {method}"))
+    }
+
+    /// The handler failed for a reason of its own (−32603).
+    pub fn internal(reason: impl fmt::Display) -> Self {
+        Self::new(error_code::INTERNAL_ERROR, format!("Internal error: {reason}"))
+    }
+
+    /// The request was cancelled by its caller (−32800).
+    pub fn request_cancelled() -> Self {
+        Self::new(error_code::REQUEST_CANCELLED, "Request cancelled")
+    }
+}
+
+/// The id of a request, kept exactly as it was sent.
+///
+/// `1` and `"1"` are different ids; `0` and `null` are legal ones.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Id {
+    /// An integer that fits 64 bits.
+    Integer(i64),
+    /// Any other number, as the text that was sent: `18446744073709551615`, `1e2`.
+    Number(Box<str>),
+    /// A string.
+    String(String),
+    /// `null`.
+    Null,
+}
+
+impl Id {
+    fn from_raw(raw: &RawValue) -> Option<Self> {
+        let text = raw.get();
+        match text.as_bytes().first()? {
+            b'"' => serde_json::from_str(text).ok().map(Self::String),
+            b'n' => Some(Self::Null),
+            b'-' | b'0'..=b'9' => match text.parse::<i64>() {
+                Ok(integer) if text != "-0" => Some(Self::Integer(integer)),
+                _ => Some(Self::Number(text.into())),
+            },
+            _ => None,
+        }
+    }
+
+    /// Appends the id as JSON.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Integer(integer) => {
+                out.extend_from_slice(itoa::Buffer::new().format(*integer).as_bytes());
+            }
+            Self::Number(text) => out.extend_from_slice(text.as_bytes()),
+            Self::String(text) => write_string(out, text),
+            Self::Null => out.extend_from_slice(b"null"),
+        }
+    }
+
+    /// The number of one of our own calls: an integer, also in the form `7.0` that some encoders print.
+    pub(crate) fn call_number(&self) -> Option<u64> {
+        match self {
+            Self::Integer(integer) => u64::try_from(*integer).ok(),
+            Self::Number(text) => {
+                let (whole, fraction) = text.split_once('.')?;
+                fraction.bytes().all(|byte| byte == b'0').then(|| whole.parse().ok())?
+            }
+            Self::String(_) | Self::Null => None,
+        }
+    }
+
+    /// The id as a JSON value, for the data of an error.
+    pub(crate) fn to_value(&self) -> serde_json::Value {
+        match self {
+            Self::Integer(integer) => (*integer).into(),
+            Self::Number(text) => serde_json::from_str(text).unwrap_or_else(|_| text.to_string().into()),
+            Self::String(text) => text.clone().into(),
+            Self::Null => serde_json::Value::Null,
+        }
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Integer(integer) => write!(formatter, "{integer}"),
+            Self::Number(text) => formatter.write_str(text),
+            Self::String(text) => write!(formatter, "{text:?}"),
+            Self::Null => formatter.write_str("null"),
+        }
+    }
+}
+
+/// Whether messages carry the member `"jsonrpc":"2.0"`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum JsonRpcMember {
+    /// It is sent, and a message without it is refused, as the specification says.
+    #[default]
+    Required,
+    /// It is not sent and may be absent, as in the app-server of Codex.
+    Optional,
+}
+
+/// One message, borrowed from its frame.
+#[derive(Debug)]
+pub enum Message<'a> {
+    /// A call that wants an answer.
+    Request {
+        /// What the answer must carry.
+        id: Id,
+        /// The name of the method.
+        method: Cow<'a, str>,
+        /// An array or an object, if there are params.
+        params: Option<&'a RawValue>,
+    },
+    /// A call that wants no answer.
+    Notification {
+        /// The name of the method.
+        method: Cow<'a, str>,
+        /// An array or an object, if there are params.
+        params: Option<&'a RawValue>,
+    },
+    /// An answer.
+    Response {
+        /// The id of the call that is answered.
+        id: Id,
+        /// The result or the error.
+        outcome: Result<&'a RawValue, ErrorObject>,
+    },
+    /// JSON that is neither; without `result` and `error`, or with `method`.
+    InvalidRequest {
+        /// The id, where one could be read; else [`Id::Null`].
+        id: Id,
+        /// What is wrong.
+        reason: &'static str,
+        /// Whether a method was named, so that the message cannot be meant as an answer.
+        has_method: bool,
+    },
+    /// JSON with `result` or `error` and without `method` that is no response: it must never be answered.
+    InvalidResponse {
+        /// The id, where one could be read.
+        id: Option<Id>,
+        /// What is wrong.
+        reason: &'static str,
+    },
+}
+
+/// What one frame holds.
+#[derive(Debug)]
+pub enum Content<'a> {
+    /// One message.
+    One(Message<'a>),
+    /// The elements of a batch, each to be read with [`parse`] again; never empty.
+    Batch(Vec<&'a RawValue>),
+}
+
+/// Reads a frame.
+///
+/// Members that JSON-RPC does not know are ignored. A member that occurs twice makes the message invalid.
+/// `"params":null` counts as absent, an `error` of `null` beside a `result` too.
+///
+/// # Errors
+/// When the frame is not JSON.
+///
+/// ```
+/// use aiswitch_rpc::message::{Content, Id, JsonRpcMember, Message, parse};
+///
+/// let frame = r#"{"jsonrpc":"2.0","id":0,"method":"ping"}"#;
+/// let Content::One(Message::Request { id, method, params }) = parse(frame, JsonRpcMember::Required)? else {
+///     panic!("not a request");
+/// };
+/// assert_eq!((id, method.as_ref(), params.is_none()), (Id::Integer(0), "ping", true));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+pub fn parse(frame: &str, jsonrpc: JsonRpcMember) -> Result<Content<'_>, serde_json::Error> {
+    match frame.trim_ascii_start().as_bytes().first() {
+        Some(b'{') => {
+            let mut members = Members::default();
+            read_members(frame, &mut members)?;
+            Ok(Content::One(members.classify(jsonrpc)))
+        }
+        Some(b'[') => {
+            let elements: Vec<&RawValue> = serde_json::from_str(frame)?;
+            if elements.is_empty() {
+                return Ok(Content::One(invalid_request("batch is empty")));
+            }
+            Ok(Content::Batch(elements))
+        }
+        _ => {
+            serde_json::from_str::<IgnoredAny>(frame)?;
+            Ok(Content::One(invalid_request("message is not an object")))
+        }
+    }
+}
+
+fn invalid_request(reason: &'static str) -> Message<'static> {
+    Message::InvalidRequest { id: Id::Null, reason, has_method: false }
+}
+
+/// What the beginning of a frame that was refused as too long still tells.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum RefusedFrame {
+    /// It was a request with this id.
+    Request(Id),
+    /// It was the answer to the call with this id.
+    Response(Id),
+    /// It was something else.
+    Unknown,
+}
+
+/// Looks at the beginning of a frame that was refused as too long.
+pub(crate) fn parse_refused_prefix(prefix: &str) -> RefusedFrame {
+    let mut members = Members::default();
+    // The text breaks off, so reading it fails; what was seen before stays in `members`.
+    drop(read_members(prefix, &mut members));
+    let id = members.id.and_then(Id::from_raw);
+    let in_answer = members.last_key == Some(Key::Result) || members.last_key == Some(Key::Error);
+    match id {
+        Some(id) if members.method.is_some() => RefusedFrame::Request(id),
+        Some(id) if in_answer || members.result.is_some() || members.error.is_some() => {
+            RefusedFrame::Response(id)
+        }
+        _ => RefusedFrame::Unknown,
+    }
+}
+
+fn read_members<'a>(text: &'a str, members: &mut Members<'a>) -> Result<(), serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    deserializer.deserialize_map(MembersVisitor(members))?;
+    deserializer.end()
+}
+
+/// The members of an object as they stand in the frame.
+#[derive(Default)]
+struct Members<'a> {
+    jsonrpc: Option<&'a RawValue>,
+    id: Option<&'a RawValue>,
+    method: Option<&'a RawValue>,
+    params: Option<&'a RawValue>,
+    result: Option<&'a RawValue>,
+    error: Option<&'a RawValue>,
+    twice: Option<Key>,
+    last_key: Option<Key>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Key {
+    Jsonrpc,
+    Id,
+    Method,
+    Params,
+    Result,
+    Error,
+    Other,
+}
+
+struct MembersVisitor<'m, 'a>(&'m mut Members<'a>);
+
+impl<'a> Visitor<'a> for MembersVisitor<'_, 'a> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
+        let members = self.0;
+        while let Some(key) = map.next_key_seed(KeySeed)? {
+            members.last_key = Some(key);
+            let slot = match key {
+                Key::Jsonrpc => &mut members.jsonrpc,
+                Key::Id => &mut members.id,
+                Key::Method => &mut members.method,
+                Key::Params => &mut members.params,
+                Key::Result => &mut members.result,
+                Key::Error => &mut members.error,
+                Key::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            if slot.replace(map.next_value()?).is_some() {
+                members.twice = Some(key);
+            }
+        }
+        Ok(())
+    }
+}
+
+struct KeySeed;
+
+impl<'a> DeserializeSeed<'a> for KeySeed {
+    type Value = Key;
+
+    fn deserialize<D: serde::Deserializer<'a>>(self, deserializer: D) -> Result<Key, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for KeySeed {
+    type Value = Key;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a member name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Key, E> {
+        Ok(match name {
+            "jsonrpc" => Key::Jsonrpc,
+            "id" => Key::Id,
+            "method" => Key::Method,
+            "params" => Key::Params,
+            "result" => Key::Result,
+            "error" => Key::Error,
+            _ => Key::Other,
+        })
+    }
+}
+
+impl<'a> Members<'a> {
+    fn classify(self, jsonrpc: JsonRpcMember) -> Message<'a> {
+        let is_answer = self.method.is_none() && (self.result.is_some() || self.error.is_some());
+        let twice_reason = "a member occurs twice";
+        if is_answer {
+            let id = if self.twice == Some(Key::Id) { None } else { self.id.and_then(Id::from_raw) };
+            let checked = match self.twice {
+                Some(_) => Err(twice_reason),
+                None => self.version(jsonrpc).and_then(|()| self.outcome()),
+            };
+            return match (id, checked) {
+                (Some(id), Ok(outcome)) => Message::Response { id, outcome },
+                (None, Ok(_)) => Message::InvalidResponse { id: None, reason: "`id` is missing or no id" },
+                (id, Err(reason)) => Message::InvalidResponse { id, reason },
+            };
+        }
+        let has_method = self.method.is_some();
+        if self.twice.is_some() {
+            return Message::InvalidRequest { id: Id::Null, reason: twice_reason, has_method };
+        }
+        let id = match self.id.map(Id::from_raw) {
+            Some(None) => {
+                let reason = "`id` is neither a string, a number nor null";
+                return Message::InvalidRequest { id: Id::Null, reason, has_method };
+            }
+            Some(id) => id,
+            None => None,
+        };
+        match (self.version(jsonrpc).and_then(|()| self.call()), id) {
+            (Ok((method, params)), Some(id)) => Message::Request { id, method, params },
+            (Ok((method, params)), None) => Message::Notification { method, params },
+            (Err(reason), id) => Message::InvalidRequest { id: id.unwrap_or(Id::Null), reason, has_method },
+        }
+    }
+
+    fn version(&self, jsonrpc: JsonRpcMember) -> Result<(), &'static str> {
+        match self.jsonrpc {
+            Some(version) if is_version(version.get()) => Ok(()),
+            Some(_) => Err("`jsonrpc` is not \"2.0\""),
+            None if jsonrpc == JsonRpcMember::Optional => Ok(()),
+            None => Err("`jsonrpc` is missing"),
+        }
+    }
+
+    fn call(&self) -> Result<(Cow<'a, str>, Option<&'a RawValue>), &'static str> {
+        if self.result.is_some() || self.error.is_some() {
+            return Err("`method` stands beside `result` or `error`");
+        }
+        let method = self.method.ok_or("`method` is missing")?.get();
+        let method = string(method).ok_or("`method` is not a string")?;
+        let params = self.params.filter(|params| params.get() != "null");
+        match params.map(|params| params.get().as_bytes()[0]) {
+            None | Some(b'[' | b'{') => Ok((method, params)),
+            Some(_) => Err("`params` is neither an array nor an object"),
+        }
+    }
+
+    fn outcome(&self) -> Result<Result<&'a RawValue, ErrorObject>, &'static str> {
+        let is_null = |raw: &RawValue| raw.get() == "null";
+        match (self.result, self.error) {
+            (Some(result), None) => Ok(Ok(result)),
+            (Some(result), Some(error)) if is_null(error) => Ok(Ok(result)),
+            (Some(result), Some(_)) if !is_null(result) => Err("`result` and `error` both present"),
+            (_, Some(error)) => {
+                error_object(error).map(Err).ok_or("`error` is no object with an integer `code`")
+            }
+            (None, None) => Err("neither `result` nor `error` present"),
+        }
+    }
+}
+
+fn is_version(raw: &str) -> bool {
+    raw == "\"2.0\"" || string(raw).is_some_and(|version| version == "2.0")
+}
+
+fn string(raw: &str) -> Option<Cow<'_, str>> {
+    let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
+    if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
+        return Some(Cow::Borrowed(inner));
+    }
+    serde_json::from_str(raw).ok().map(Cow::Owned)
+}
+
+fn error_object(raw: &RawValue) -> Option<ErrorObject> {
+    #[derive(Deserialize)]
+    struct Wire {
+        code: i64,
+        #[serde(default)]
+        message: String,
+        #[serde(default)]
+        data: Option<serde_json::Value>,
+    }
+    if !raw.get().starts_with('{') {
+        return None;
+    }
+    let Wire { code, message, data } = serde_json::from_str(raw.get()).ok()?;
+    Some(ErrorObject { code, message, data })
+}
+
+/// Appends a string as JSON.
+pub(crate) fn write_string(out: &mut Vec<u8>, text: &str) {
+    serde_json::to_writer(out, text).expect("a string can always be written to memory");
+}
+
+fn write_version(out: &mut Vec<u8>, jsonrpc: JsonRpcMember) {
+    match jsonrpc {
+        JsonRpcMember::Required => out.extend_from_slice(br#"{"jsonrpc":"2.0","#),
+        JsonRpcMember::Optional => out.push(b'{'),
+    }
+}
+
+/// Appends the part of a call that stands before its method; [`write_call_body`] follows after it.
+pub(crate) fn write_call_start(out: &mut Vec<u8>, jsonrpc: JsonRpcMember, id: Option<u64>) {
+    write_version(out, jsonrpc);
+    if let Some(id) = id {
+        out.extend_from_slice(br#""id":"#);
+        out.extend_from_slice(itoa::Buffer::new().format(id).as_bytes());
+        out.push(b',');
+    }
+}
+
+/// Why params could not be appended.
+#[derive(Debug)]
+pub(crate) enum ParamsError {
+    /// They cannot be serialised.
+    Encode(serde_json::Error),
+    /// They are a bare value.
+    Bare,
+}
+
+/// Appends `"method":…`, `,"params":…` unless the params are nothing, and the closing brace.
+pub(crate) fn write_call_body(
+    out: &mut Vec<u8>,
+    method: &str,
+    params: &impl Serialize,
+) -> Result<(), ParamsError> {
+    out.extend_from_slice(br#""method":"#);
+    write_string(out, method);
+    let before = out.len();
+    out.extend_from_slice(br#","params":"#);
+    let from = out.len();
+    serde_json::to_writer(&mut *out, params).map_err(ParamsError::Encode)?;
+    match out[from..].trim_ascii_start().first() {
+        Some(b'[' | b'{') => {}
+        Some(b'n') => out.truncate(before),
+        _ => return Err(ParamsError::Bare),
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+/// The notification by which a call is given up, where the two sides have one.
+pub(crate) fn cancel_notification(
+    jsonrpc: JsonRpcMember,
+    style: CancelStyle,
+    number: u64,
+) -> Option<Vec<u8>> {
+    let method = style.method()?;
+    let mut out = Vec::with_capacity(128);
+    write_call_start(&mut out, jsonrpc, None);
+    out.extend_from_slice(br#""method":"#);
+    write_string(&mut out, method);
+    out.extend_from_slice(br#","params":{"#);
+    write_string(&mut out, style.id_member());
+    out.push(b':');
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    out.extend_from_slice(b"}}");
+    Some(out)
+}
+
+/// The id that a cancel notification names, if it names one.
+pub(crate) fn cancelled_id(style: CancelStyle, params: Option<&RawValue>) -> Option<Id> {
+    let members: std::collections::HashMap<Cow<'_, str>, &RawValue> =
+        serde_json::from_str(params?.get()).ok()?;
+    members.get(style.id_member()).and_then(|raw| Id::from_raw(raw))
+}
+
+/// Appends the part of a response that stands before its result; the result and a closing brace follow.
+pub(crate) fn write_result_start(out: &mut Vec<u8>, jsonrpc: JsonRpcMember, id: &Id) {
+    write_version(out, jsonrpc);
+    out.extend_from_slice(br#""id":"#);
+    id.write(out);
+    out.extend_from_slice(br#","result":"#);
+}
+
+/// Appends an error response.
+pub(crate) fn write_error(out: &mut Vec<u8>, jsonrpc: JsonRpcMember, id: &Id, error: &ErrorObject) {
+    write_version(out, jsonrpc);
+    out.extend_from_slice(br#""id":"#);
+    id.write(out);
+    out.extend_from_slice(br#","error":"#);
+    serde_json::to_writer(&mut *out, error).expect("an error object can always be written to memory");
+    out.push(b'}');
+}

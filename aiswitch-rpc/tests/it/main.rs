@@ -1,0 +1,17 @@
+//! What users of the crate rely on, seen from outside.
+#![cfg(test)]
+
+mod back_pressure;
+mod bad_peer;
+mod batches;
+mod blocking;
+mod calls;
+mod cancellation;
+mod codec;
+mod conformance;
+mod echo_adapter;
+mod integrity;
+mod mutation;
+mod ordering;
+mod protocol;
+mod support;

@@ -1,0 +1,92 @@
+//! Random and mutated frames: nothing panics, memory stays bounded, the next good message is answered.
+
+use aiswitch_rpc::blocking::Connection;
+use aiswitch_rpc::{Framing, Options, Router};
+
+const CASES: &str = include_str!("../data/conformance.jsonl");
+const FRAME_BYTES_MAX: usize = 64 * 1024;
+const MUTANTS: usize = if cfg!(debug_assertions) { 20_000 } else { 1_000_000 };
+const MUTANTS_A_STREAM: usize = 500;
+
+/// A small generator of numbers (xorshift64*): the run is the same every time.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let number = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
+        usize::try_from(number).expect("31 bits fit") % bound
+    }
+}
+
+fn seeds() -> Vec<Vec<u8>> {
+    let inputs = CASES.lines().filter_map(|line| {
+        let case: serde_json::Value = serde_json::from_str(line).expect("each line is JSON");
+        Some(case["input"].as_str()?.as_bytes().to_vec())
+    });
+    inputs.chain([b"[".repeat(3000), b"{\"a\":".repeat(3000)]).collect()
+}
+
+fn mutate(seed: &[u8], random: &mut Random) -> Vec<u8> {
+    const TOKENS: [&[u8]; 8] =
+        [b"\"id\":", b"null", b"[", b"}", b"\xff", b"\\u0000", b"1e999", b",\"rpc.seal\":[1,\"00000000\"]}"];
+    let mut bytes = seed.to_vec();
+    for _ in 0..=random.below(4) {
+        let at = random.below(bytes.len() + 1);
+        match random.below(5) {
+            0 => bytes.truncate(at),
+            1 => bytes.insert(at, u8::try_from(random.below(256)).expect("below 256")),
+            2 => drop(bytes.splice(at..at, TOKENS[random.below(TOKENS.len())].iter().copied())),
+            3 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
+            _ => {
+                let end = (at + random.below(20)).min(bytes.len());
+                bytes.extend_from_within(at..end);
+            }
+        }
+    }
+    bytes
+}
+
+fn serve(input: &[u8], framing: Framing) -> Vec<u8> {
+    let router = Router::new()
+        .request_untyped("echo", |params, _context| async move { Ok(params) })
+        .notification_untyped("update", drop);
+    let options = Options::default().with_framing(framing).with_frame_bytes_max(FRAME_BYTES_MAX);
+    let mut output = Vec::new();
+    // How the stream ends is the mutant's matter; that it ends is what counts.
+    drop(Connection::new(input, &mut output, router, options).serve());
+    output
+}
+
+#[test]
+fn mutated_lines_never_hide_the_next_good_message() {
+    let (seeds, mut random) = (seeds(), Random(0x9e37_79b9_7f4a_7c15));
+    for stream in 0..MUTANTS / MUTANTS_A_STREAM {
+        let mut input = Vec::new();
+        for _ in 0..MUTANTS_A_STREAM {
+            let seed = &seeds[random.below(seeds.len())];
+            input.extend_from_slice(&mutate(seed, &mut random));
+            input.push(b'\n');
+        }
+        input
+            .extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":\"last\",\"method\":\"echo\",\"params\":[1]}\n");
+        let output = serve(&input, Framing::Lines);
+        assert!(output.ends_with(b"\"id\":\"last\",\"result\":[1]}\n"), "stream {stream}");
+    }
+}
+
+#[test]
+fn mutated_bodies_and_random_bytes_never_panic() {
+    let (seeds, mut random) = (seeds(), Random(0x0123_4567_89ab_cdef));
+    for _ in 0..MUTANTS / 20 {
+        let seed = &seeds[random.below(seeds.len())];
+        let framed = [format!("Content-Length: {}\r\n\r\n", seed.len()).as_bytes(), seed].concat();
+        serve(&mutate(&framed, &mut random), Framing::ContentLength);
+        let noise: Vec<u8> =
+            (0..random.below(200)).map(|_| u8::try_from(random.below(256)).expect("below 256")).collect();
+        serve(&noise, Framing::Lines);
+        serve(&noise, Framing::ContentLength);
+    }
+}
