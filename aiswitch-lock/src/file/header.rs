@@ -1,0 +1,179 @@
+//! What a lock file holds: whether others wait, the fencing token, and who has the lock.
+//!
+//! | bytes | content | written by |
+//! |---|---|---|
+//! | 0 | 1 if somebody waits in the queue | waiters; the holder, when the queue is empty |
+//! | 1..8 | `aislck1` | the holder |
+//! | 8..16 | fencing token | the holder |
+//! | 16..24 | the same with all bits turned, so that a torn or foreign value is noticed | the holder |
+//! | 24..28 | length of the record | the holder |
+//! | 28..36 | checksum of the record | the holder |
+//! | 36.. | the record | the holder |
+//!
+//! Numbers are little-endian. The file is written in place: it is not a store, and whatever it says about the holder is
+//! to be shown, never to be acted on. Only the kernel's lock decides who has the lock; the record of a holder stays when
+//! it lets go, for taking it away would make every release dearer by a fifth.
+
+use std::io;
+use std::time::Duration;
+
+use crate::identity::{IDENTITY_TEXT_BYTES_MAX, Identity};
+use crate::options::{OWNER_BYTES_MAX, PURPOSE_BYTES_MAX};
+use crate::{HolderInfo, LockFile, LockMode, LockOptions, clock};
+
+const MAGIC: &[u8; 7] = b"aislck1";
+const MAGIC_AT: u64 = 1;
+/// Where the part that every acquire reads ends.
+const HEAD_BYTES: usize = 24;
+const RECORD_AT: usize = 36;
+/// Six numbers, the mode, four texts and their lengths.
+const RECORD_BYTES_MAX: usize =
+    4 + 5 * 8 + 1 + 4 + 2 * IDENTITY_TEXT_BYTES_MAX + OWNER_BYTES_MAX + PURPOSE_BYTES_MAX;
+
+/// The part of a lock file that every acquire reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) contended: bool,
+    /// The token of the last exclusive holder; 0 in a new file.
+    pub(crate) token: u64,
+}
+
+impl Header {
+    pub(crate) fn read(file: &LockFile) -> io::Result<Self> {
+        let mut bytes = [0; HEAD_BYTES];
+        file.read_at(&mut bytes, 0)?;
+        let token = number(&bytes[8..16]);
+        let sound = &bytes[1..8] == MAGIC && number(&bytes[16..24]) == !token;
+        Ok(Self { contended: bytes[0] != 0, token: if sound { token } else { 0 } })
+    }
+}
+
+pub(crate) fn write_contended(file: &LockFile, contended: bool) -> io::Result<()> {
+    file.write_at(&[u8::from(contended)], 0)
+}
+
+/// Notes token and holder.
+pub(crate) fn write_holder(
+    file: &LockFile,
+    token: u64,
+    identity: &Identity,
+    options: &LockOptions,
+) -> io::Result<()> {
+    let mut bytes = [0; RECORD_AT + RECORD_BYTES_MAX];
+    let mut record = Writer { bytes: &mut bytes, at: RECORD_AT };
+    record.put(&identity.pid.to_le_bytes());
+    for value in [identity.start, identity.boot, identity.namespace, clock::wall_ns(), clock::boot_ns()] {
+        record.put(&value.to_le_bytes());
+    }
+    record.put(&[u8::from(options.mode == LockMode::Shared)]);
+    for text in
+        [Some(&identity.host), Some(&identity.program), options.owner.as_ref(), options.purpose.as_ref()]
+    {
+        let text = text.map_or("", String::as_str);
+        record.put(&[u8::try_from(text.len()).expect("every text has at most 128 bytes")]);
+        record.put(text.as_bytes());
+    }
+    let end = record.at;
+    let length = u32::try_from(end - RECORD_AT).expect("a record has a few hundred bytes");
+    let checksum = checksum(&bytes[RECORD_AT..end]);
+    let mut head = Writer { bytes: &mut bytes, at: 1 };
+    head.put(MAGIC);
+    head.put(&token.to_le_bytes());
+    head.put(&(!token).to_le_bytes());
+    head.put(&length.to_le_bytes());
+    head.put(&checksum.to_le_bytes());
+    file.write_at(&bytes[1..end], MAGIC_AT)
+}
+
+/// The holder's record, and which process wrote it; `None` if there is none or it is being written.
+pub(crate) fn read_holder(file: &LockFile, here: &Identity) -> io::Result<Option<(HolderInfo, Identity)>> {
+    let mut bytes = [0; RECORD_AT + RECORD_BYTES_MAX];
+    let filled = file.read_at(&mut bytes, 0)?;
+    Ok(decode(&bytes[..filled], here))
+}
+
+fn decode(bytes: &[u8], here: &Identity) -> Option<(HolderInfo, Identity)> {
+    let head = bytes.get(..RECORD_AT)?;
+    let length = usize::try_from(u32::from_le_bytes(head[24..28].try_into().ok()?)).ok()?;
+    let record = bytes.get(RECORD_AT..RECORD_AT.checked_add(length)?)?;
+    if length == 0 || &head[1..8] != MAGIC || number(&head[28..36]) != checksum(record) {
+        return None;
+    }
+    let mut record = Reader(record);
+    let pid = u32::from_le_bytes(record.take(4)?.try_into().ok()?);
+    let [start, boot, namespace, wall_ns, boot_ns] =
+        [record.number()?, record.number()?, record.number()?, record.number()?, record.number()?];
+    let mode = if record.take(1)?[0] == 0 { LockMode::Exclusive } else { LockMode::Shared };
+    let [host, program, owner, purpose] = [record.text()?, record.text()?, record.text()?, record.text()?];
+    let writer = Identity {
+        pid,
+        start,
+        boot,
+        namespace,
+        host: host.clone().unwrap_or_default(),
+        program: program.clone().unwrap_or_default(),
+    };
+    let process = here.fate_of(&writer);
+    let same_boot = here.boot == boot && here.host == writer.host;
+    let held_for = same_boot.then(|| Duration::from_nanos(clock::boot_ns().saturating_sub(boot_ns)));
+    let info = HolderInfo {
+        pid,
+        program,
+        host,
+        owner,
+        purpose,
+        mode,
+        since: clock::wall_time(wall_ns),
+        held_for,
+        fencing_token: number(&head[8..16]),
+        process,
+    };
+    Some((info, writer))
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    u64::from_le_bytes(bytes.try_into().expect("eight bytes are passed"))
+}
+
+/// Tells a torn record from a whole one; it is no protection against forgery.
+fn checksum(bytes: &[u8]) -> u64 {
+    bytes.chunks(8).fold(bytes.len() as u64 + 1, |sum, chunk| {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        (sum.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    })
+}
+
+struct Writer<'a> {
+    bytes: &'a mut [u8],
+    at: usize,
+}
+
+impl Writer<'_> {
+    fn put(&mut self, part: &[u8]) {
+        self.bytes[self.at..self.at + part.len()].copy_from_slice(part);
+        self.at += part.len();
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (part, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(part)
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        self.take(8).map(number)
+    }
+
+    /// A text; the inner `None` stands for an empty one.
+    #[expect(clippy::option_option, reason = "the outer one says whether there is enough to read")]
+    fn text(&mut self) -> Option<Option<String>> {
+        let length = usize::from(self.take(1)?[0]);
+        let text = std::str::from_utf8(self.take(length)?).ok()?;
+        Some((!text.is_empty()).then(|| text.to_owned()))
+    }
+}

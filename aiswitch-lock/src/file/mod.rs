@@ -1,0 +1,297 @@
+//! Named locks between processes: one file for each lock, which the kernel locks.
+
+mod attempt;
+mod cleanup;
+mod header;
+mod inspect;
+mod slot;
+mod ticket;
+
+use std::collections::HashMap;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+
+use crate::identity::Identity;
+use crate::options::PRIORITY_STEP_DEFAULT;
+use crate::wait::{wait, wait_blocking};
+use crate::{
+    BlockingLockManager, Capabilities, CleanupReport, FolderProblem, LockError, LockGuard, LockInfo,
+    LockManager, LockName, LockOptions, clock,
+};
+
+use attempt::FileAttempt;
+use slot::Slot;
+pub(crate) use ticket::Ticket;
+use ticket::TicketKind;
+
+/// How long an owner waits before it looks whether waiting is in vain: 1 second.
+pub const DEADLOCK_AFTER_DEFAULT: Duration = Duration::from_secs(1);
+
+/// How many locks a manager remembers, with their files open; more only if they are held or waited for.
+const FILES_MAX: usize = 256;
+
+const QUEUE_SUFFIX: &str = ".queue";
+
+/// Named locks between processes, kept in a folder.
+///
+/// ```
+/// use aiswitch_lock::{BlockingLockManager, FileLockManager, LockName, LockOptions};
+///
+/// # let home = tempfile::tempdir()?;
+/// # let folder = home.path().join("locks");
+/// let locks = FileLockManager::open(folder)?;
+/// let guard = locks.acquire(&LockName::resource("index")?, &LockOptions::new().with_purpose("rebuild"))?;
+/// // Nobody else is here now, in this process or another.
+/// drop(guard);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct FileLockManager {
+    shared: Arc<Shared>,
+    slots: Mutex<HashMap<LockName, Arc<Slot>>>,
+}
+
+/// How a [`FileLockManager`] waits; the same for every process that uses a folder, or else the order of service suffers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FileLockConfig {
+    /// How a waiter learns that it may look again.
+    pub wakeup: Wakeup,
+    /// How long a waiter waits to be served like one of the next higher priority.
+    pub priority_step: Duration,
+    /// How long an owner waits before it looks whether waiting is in vain.
+    pub deadlock_after: Duration,
+}
+
+impl Default for FileLockConfig {
+    /// Events on Linux and backoff elsewhere, [`PRIORITY_STEP_DEFAULT`] and [`DEADLOCK_AFTER_DEFAULT`].
+    fn default() -> Self {
+        let wakeup = if cfg!(target_os = "linux") { Wakeup::Event } else { Wakeup::Backoff };
+        Self { wakeup, priority_step: PRIORITY_STEP_DEFAULT, deadlock_after: DEADLOCK_AFTER_DEFAULT }
+    }
+}
+
+/// How a waiter learns that it may look again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Wakeup {
+    /// It is woken through a named pipe, and by the end of the process that it waits for. Linux.
+    Event,
+    /// It looks by itself, after pauses that grow and are drawn at random. Everywhere.
+    Backoff,
+}
+
+/// What a manager, its guards and its waiters have in common.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    folder: PathBuf,
+    identity: Identity,
+    config: FileLockConfig,
+}
+
+impl FileLockManager {
+    /// Opens a folder of locks and makes it if need be, for its owner alone.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Folder`] if it is not a folder, or if others may write to it; [`LockError::Io`] if the system refuses.
+    pub fn open(folder: impl Into<PathBuf>) -> Result<Self, LockError> {
+        Self::open_with(folder, FileLockConfig::default())
+    }
+
+    /// Opens a folder of locks with another way to wait.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_with(folder: impl Into<PathBuf>, config: FileLockConfig) -> Result<Self, LockError> {
+        let folder = folder.into();
+        // The working folder may change later.
+        let folder = std::path::absolute(&folder).map_err(LockError::io("find", &folder))?;
+        make_folder(&folder)?;
+        check_folder(&folder)?;
+        let shared = Shared { folder, identity: Identity::of_this_process(), config };
+        Ok(Self { shared: Arc::new(shared), slots: Mutex::new(HashMap::new()) })
+    }
+
+    /// The folder of the locks.
+    pub fn folder(&self) -> &Path {
+        &self.shared.folder
+    }
+
+    /// What this process knows of a lock; looked up without opening its file.
+    fn slot(&self, name: &LockName) -> Result<Arc<Slot>, LockError> {
+        self.shared.check_process()?;
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = slots.get(name) {
+            slot.mark_used();
+            return Ok(Arc::clone(slot));
+        }
+        if slots.len() >= FILES_MAX {
+            // Whatever is held or waited for is referred to from elsewhere, so its count is larger.
+            let idle = slots.iter().filter(|(_, slot)| Arc::strong_count(slot) == 1);
+            let oldest = idle.min_by_key(|(_, slot)| slot.used_ns()).map(|(name, _)| name.clone());
+            oldest.and_then(|name| slots.remove(&name));
+        }
+        let slot = Arc::new(Slot::new(name.clone(), &self.shared.folder)?);
+        slot.mark_used();
+        slots.insert(name.clone(), Arc::clone(&slot));
+        Ok(slot)
+    }
+
+    fn start(&self, name: &LockName, options: &LockOptions, now: Instant) -> Result<Start, LockError> {
+        options.check()?;
+        let slot = self.slot(name)?;
+        Ok(match slot.try_take(&self.shared, options)? {
+            Some(guard) => Start::Won(guard),
+            None => Start::Wait(FileAttempt::start(&self.shared, slot, options, now)?),
+        })
+    }
+
+    fn all_slots(&self) -> Vec<Arc<Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}
+
+enum Start {
+    Won(LockGuard),
+    Wait(FileAttempt),
+}
+
+#[async_trait]
+impl LockManager for FileLockManager {
+    async fn acquire(&self, name: &LockName, options: &LockOptions) -> Result<LockGuard, LockError> {
+        match self.start(name, options, tokio::time::Instant::now().into_std())? {
+            Start::Won(guard) => Ok(guard),
+            Start::Wait(attempt) => wait(attempt).await,
+        }
+    }
+
+    async fn try_acquire(
+        &self,
+        name: &LockName,
+        options: &LockOptions,
+    ) -> Result<Option<LockGuard>, LockError> {
+        BlockingLockManager::try_acquire(self, name, options)
+    }
+
+    async fn inspect(&self, name: &LockName) -> Result<LockInfo, LockError> {
+        BlockingLockManager::inspect(self, name)
+    }
+
+    async fn list(&self) -> Result<Vec<LockInfo>, LockError> {
+        BlockingLockManager::list(self)
+    }
+
+    async fn release_all(&self) -> Result<usize, LockError> {
+        BlockingLockManager::release_all(self)
+    }
+
+    async fn cleanup_stale_locks(&self, unused_for: Duration) -> Result<CleanupReport, LockError> {
+        BlockingLockManager::cleanup_stale_locks(self, unused_for)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        BlockingLockManager::capabilities(self)
+    }
+}
+
+impl BlockingLockManager for FileLockManager {
+    fn acquire(&self, name: &LockName, options: &LockOptions) -> Result<LockGuard, LockError> {
+        match self.start(name, options, clock::now())? {
+            Start::Won(guard) => Ok(guard),
+            Start::Wait(attempt) => wait_blocking(attempt),
+        }
+    }
+
+    fn try_acquire(&self, name: &LockName, options: &LockOptions) -> Result<Option<LockGuard>, LockError> {
+        options.check()?;
+        self.slot(name)?.try_take(&self.shared, options)
+    }
+
+    fn inspect(&self, name: &LockName) -> Result<LockInfo, LockError> {
+        let slot = self.slot(name)?;
+        inspect::inspect(&self.shared, &slot)
+    }
+
+    fn list(&self) -> Result<Vec<LockInfo>, LockError> {
+        self.shared.check_process()?;
+        let known = self.slots.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut all = Vec::new();
+        for name in inspect::names(&self.shared.folder)? {
+            all.push(match known.get(&name) {
+                Some(slot) => inspect::inspect(&self.shared, slot)?,
+                None => inspect::inspect(&self.shared, &Slot::new(name, &self.shared.folder)?)?,
+            });
+        }
+        Ok(all)
+    }
+
+    fn release_all(&self) -> Result<usize, LockError> {
+        self.shared.check_process()?;
+        Ok(self.all_slots().iter().map(|slot| slot.release_all()).sum())
+    }
+
+    fn cleanup_stale_locks(&self, unused_for: Duration) -> Result<CleanupReport, LockError> {
+        self.shared.check_process()?;
+        cleanup::cleanup(&self.shared, unused_for)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { lease: None, fencing: true, fair: true, shared: true }
+    }
+}
+
+impl Shared {
+    /// Refuses to work in a child that was forked off: there it would share the parent's locks.
+    fn check_process(&self) -> Result<(), LockError> {
+        if rustix::process::getpid().as_raw_pid().cast_unsigned() == self.identity.pid {
+            return Ok(());
+        }
+        Err(LockError::Forked { path: self.folder.clone(), opened_by: self.identity.pid })
+    }
+
+    fn ticket_kind(&self) -> TicketKind {
+        match self.config.wakeup {
+            Wakeup::Event => TicketKind::Pipe,
+            Wakeup::Backoff => TicketKind::File,
+        }
+    }
+
+    fn priority_step_ns(&self) -> u64 {
+        u64::try_from(self.config.priority_step.as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Makes a folder and those above it that are missing, for its owner alone.
+fn make_folder(folder: &Path) -> Result<(), LockError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    match made {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map_err(LockError::io("make the folder", folder)),
+    }
+}
+
+/// The check of a folder at the door: whoever may write to it may take away any lock.
+fn check_folder(folder: &Path) -> Result<(), LockError> {
+    let found = fs::symlink_metadata(folder).map_err(LockError::io("look at the folder", folder))?;
+    let mode = found.mode() & 0o7777;
+    let problem = if found.is_symlink() {
+        FolderProblem::Symlink
+    } else if !found.is_dir() {
+        FolderProblem::NotAFolder
+    } else if found.uid() != rustix::process::geteuid().as_raw() {
+        FolderProblem::ForeignOwner { uid: found.uid() }
+    } else if mode & 0o022 != 0 {
+        FolderProblem::WritableByOthers { mode }
+    } else {
+        return Ok(());
+    };
+    Err(LockError::Folder { path: folder.to_owned(), problem })
+}

@@ -1,0 +1,362 @@
+//! One lock within this process: its file, who holds it, who waits.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use super::header::{self, Header};
+use super::ticket::{self, Before};
+use super::{Shared, make_folder};
+use crate::queue::{Claim, Queue};
+use crate::{
+    Hold, LockAttempt, LockError, LockFile, LockGuard, LockMode, LockName, LockOptions, LossReason, clock,
+};
+
+/// How often an acquire begins anew because the lock file was replaced under its hands.
+const REOPEN_TRIES_MAX: u32 = 100;
+
+/// One lock within this process.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) name: LockName,
+    /// The lock file.
+    pub(crate) path: PathBuf,
+    /// The folder of its tickets.
+    pub(crate) tickets: PathBuf,
+    /// When it was last asked for, by [`clock::boot_ns`].
+    used_ns: AtomicU64,
+    state: Mutex<State>,
+}
+
+/// What changes about a lock within this process.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) queue: Queue<Held>,
+    /// The file at the path, as far as is known; kept open for the next acquire.
+    file: Option<Arc<LockFile>>,
+    /// Whether `file` is still locked for the next waiter of this process, after its holder has let go.
+    in_transit: bool,
+}
+
+/// What is kept for a holder.
+#[derive(Debug)]
+pub(crate) struct Held {
+    file: Arc<LockFile>,
+    token: u64,
+}
+
+/// What became of an attempt to take a lock.
+#[derive(Debug)]
+pub(crate) enum Take {
+    Won(Held),
+    /// Somebody of another process has it, or the same process through another manager.
+    Busy,
+    /// It is free, but somebody else comes first.
+    Behind(Before),
+}
+
+impl Slot {
+    pub(crate) fn new(name: LockName, folder: &std::path::Path) -> Result<Self, LockError> {
+        let stem = name.stem()?;
+        Ok(Self {
+            path: folder.join(format!("{stem}{}", crate::name::LOCK_SUFFIX)),
+            tickets: folder.join(format!("{stem}{}", super::QUEUE_SUFFIX)),
+            name,
+            used_ns: AtomicU64::new(0),
+            state: Mutex::new(State { queue: Queue::new(), file: None, in_transit: false }),
+        })
+    }
+
+    pub(crate) fn used_ns(&self) -> u64 {
+        self.used_ns.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn mark_used(&self) {
+        self.used_ns.store(clock::boot_ns(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // No code that runs under the mutex can panic halfway through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the lock if nobody of this process has it or waits for it, and other processes let it.
+    pub(crate) fn try_take(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        options: &LockOptions,
+    ) -> Result<Option<LockGuard>, LockError> {
+        let mut state = self.lock();
+        if state.queue.has_waiters() || !state.queue.admits(options.mode) {
+            return Ok(None);
+        }
+        let taken = self.take(&mut state, shared, options, None)?;
+        let Take::Won(held) = taken else { return Ok(None) };
+        Ok(Some(self.guard(&mut state, shared, options, held)))
+    }
+
+    /// Takes the lock for a waiter who may lead, if other processes let it.
+    ///
+    /// `place` is the waiter's key and claim; without one it comes after everyone who waits.
+    pub(crate) fn take(
+        &self,
+        state: &mut State,
+        shared: &Shared,
+        options: &LockOptions,
+        place: Option<(u64, &Claim)>,
+    ) -> Result<Take, LockError> {
+        for _ in 0..REOPEN_TRIES_MAX {
+            let file = self.open(state)?;
+            if state.in_transit && options.mode == LockMode::Shared {
+                self.unlock(state, &file);
+            }
+            let joins = state.is_held(&file);
+            let locked = joins || file.try_lock(options.mode, &self.path)? == LockAttempt::Taken;
+            if !file.is_at(&self.path)? {
+                if locked && (!joins || state.in_transit) {
+                    self.unlock(state, &file);
+                }
+                state.file = None;
+                continue;
+            }
+            if !locked {
+                return Ok(Take::Busy);
+            }
+            let fresh = Fresh { slot: self, state, file: Some(Arc::clone(&file)), joins };
+            let header = Header::read(&file).map_err(LockError::io("read", &self.path))?;
+            if header.contended
+                && let before @ Before::Somebody { .. } = self.before(&file, place, options.mode)?
+            {
+                return Ok(Take::Behind(before));
+            }
+            let token = match options.mode {
+                LockMode::Exclusive => {
+                    next_token(header.token).map_err(LockError::io("count on in", &self.path))?
+                }
+                LockMode::Shared if header.token == 0 => clock::wall_ns(),
+                LockMode::Shared => header.token,
+            };
+            header::write_holder(&file, token, &shared.identity, options)
+                .map_err(LockError::io("write", &self.path))?;
+            fresh.keep();
+            return Ok(Take::Won(Held { file, token }));
+        }
+        let source = std::io::Error::other("it is replaced again and again");
+        Err(LockError::io("lock", &self.path)(source))
+    }
+
+    /// Who of other processes comes first; notes that nobody waits if that is so.
+    fn before(
+        &self,
+        file: &LockFile,
+        place: Option<(u64, &Claim)>,
+        mode: LockMode,
+    ) -> Result<Before, LockError> {
+        let look = || match place {
+            Some((key, claim)) => ticket::first_before(&self.tickets, key, claim.arrived_ns, mode),
+            None => ticket::first_before(&self.tickets, u64::MAX, u64::MAX, mode),
+        };
+        let before = look()?;
+        if matches!(before, Before::Nobody { queue_is_empty: true }) {
+            header::write_contended(file, false).map_err(LockError::io("write", &self.path))?;
+            // Somebody who came in between has set the mark before it was taken away.
+            if !ticket::read_folder(&self.tickets)?.is_empty() {
+                header::write_contended(file, true).map_err(LockError::io("write", &self.path))?;
+                return look();
+            }
+        }
+        Ok(before)
+    }
+
+    /// Notes that somebody waits; `true` if that was not yet noted, so that the lock has to be tried again.
+    pub(crate) fn mark_contended(&self, state: &mut State) -> Result<bool, LockError> {
+        let file = self.open(state)?;
+        if Header::read(&file).map_err(LockError::io("read", &self.path))?.contended {
+            return Ok(false);
+        }
+        header::write_contended(&file, true).map_err(LockError::io("write", &self.path))?;
+        Ok(true)
+    }
+
+    /// Enters a holder and makes its guard.
+    pub(crate) fn guard(
+        self: &Arc<Self>,
+        state: &mut State,
+        shared: &Arc<Shared>,
+        options: &LockOptions,
+        held: Held,
+    ) -> LockGuard {
+        let token = held.token;
+        let id = state.queue.hold(options.mode, options.owner.clone(), held);
+        let hold = FileHold { shared: Arc::clone(shared), slot: Arc::clone(self), id, token };
+        LockGuard::new(options.mode, hold)
+    }
+
+    /// Lets go of the lock for one holder; `None` if that was done before.
+    pub(crate) fn release(&self, id: u64) -> Option<()> {
+        let mut state = self.lock();
+        let holder = state.queue.release(id)?;
+        let file = holder.hold.file;
+        if !state.queue.holders().iter().any(|other| Arc::ptr_eq(&other.hold.file, &file)) {
+            let current = state.file.as_ref().is_some_and(|current| Arc::ptr_eq(current, &file));
+            if holder.mode == LockMode::Exclusive && current && self.next_is_of_this_process(&state, &file) {
+                state.in_transit = true;
+            } else {
+                self.unlock(&mut state, &file);
+            }
+        }
+        let waker = state.queue.wake_lead();
+        drop(state);
+        waker.into_iter().for_each(Waker::wake);
+        Some(())
+    }
+
+    /// Lets go of the lock for every holder, and tells how many there were.
+    pub(crate) fn release_all(&self) -> usize {
+        let ids: Vec<_> = self.lock().queue.holders().iter().map(|holder| holder.id).collect();
+        ids.into_iter().filter_map(|id| self.release(id)).count()
+    }
+
+    /// Whether the lock may pass to the first waiter of this process without being unlocked.
+    fn next_is_of_this_process(&self, state: &State, file: &LockFile) -> bool {
+        let Some((place, claim)) = state.queue.first() else { return false };
+        if claim.mode == LockMode::Shared {
+            return false;
+        }
+        match Header::read(file) {
+            Ok(Header { contended: false, .. }) => true,
+            Ok(Header { contended: true, .. }) => matches!(
+                ticket::first_before(&self.tickets, place.key, claim.arrived_ns, claim.mode),
+                Ok(Before::Nobody { .. })
+            ),
+            Err(_) => false,
+        }
+    }
+
+    /// Takes a waiter out of the queue.
+    pub(crate) fn leave(&self, place: crate::queue::Place) {
+        let mut state = self.lock();
+        state.queue.leave(place);
+        if state.in_transit && state.queue.first().is_none_or(|(_, claim)| claim.mode == LockMode::Shared) {
+            let file = state.file.clone().expect("a lock in transit has its file open");
+            self.unlock(&mut state, &file);
+        }
+        let waker = state.queue.wake_lead();
+        drop(state);
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Unlocks the file and wakes the first waiter.
+    fn unlock(&self, state: &mut State, file: &LockFile) {
+        state.in_transit = false;
+        // Unlocking an open file cannot fail. The mark is read afterwards: a waiter sets it and then tries the lock, so
+        // either the mark is seen here or the waiter finds the file unlocked.
+        drop(file.unlock(&self.path));
+        self.wake_first_if_contended(file);
+    }
+
+    /// Wakes the first waiter after the file was unlocked, if the file says that somebody waits.
+    pub(crate) fn wake_first_if_contended(&self, file: &LockFile) {
+        if Header::read(file).is_ok_and(|header| header.contended) {
+            self.wake_first();
+        }
+    }
+
+    /// Wakes the first waiter of any process; if that fails, waiters look again by themselves after a while.
+    pub(crate) fn wake_first(&self) {
+        drop(ticket::wake_first(&self.tickets));
+    }
+
+    /// The lock file, opened if it is not yet open.
+    fn open(&self, state: &mut State) -> Result<Arc<LockFile>, LockError> {
+        if let Some(file) = &state.file {
+            return Ok(Arc::clone(file));
+        }
+        let opened = match LockFile::open(&self.path) {
+            Err(LockError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                make_folder(self.path.parent().expect("a lock file is in a folder"))?;
+                LockFile::open(&self.path)
+            }
+            opened => opened,
+        };
+        let file = Arc::new(opened?);
+        state.file = Some(Arc::clone(&file));
+        Ok(file)
+    }
+}
+
+impl State {
+    /// Whether this process has the file locked.
+    fn is_held(&self, file: &Arc<LockFile>) -> bool {
+        self.in_transit || self.queue.holders().iter().any(|holder| Arc::ptr_eq(&holder.hold.file, file))
+    }
+}
+
+/// A file just locked, unlocked again unless it is kept: whatever fails after locking leaves nothing locked.
+struct Fresh<'a> {
+    slot: &'a Slot,
+    state: &'a mut State,
+    file: Option<Arc<LockFile>>,
+    /// Whether it was locked before, for other holders of this process.
+    joins: bool,
+}
+
+impl Fresh<'_> {
+    fn keep(mut self) {
+        self.file = None;
+        self.state.in_transit = false;
+    }
+}
+
+impl Drop for Fresh<'_> {
+    fn drop(&mut self) {
+        if let Some(file) = self.file.take()
+            && (!self.joins || self.state.in_transit)
+        {
+            self.slot.unlock(self.state, &file);
+        }
+    }
+}
+
+/// The smallest number that is larger than the last token and not smaller than the wall clock.
+fn next_token(last: u64) -> std::io::Result<u64> {
+    let next = last.checked_add(1).ok_or_else(|| std::io::Error::other("its fencing tokens are used up"))?;
+    Ok(next.max(clock::wall_ns()))
+}
+
+struct FileHold {
+    shared: Arc<Shared>,
+    slot: Arc<Slot>,
+    id: u64,
+    token: u64,
+}
+
+impl Hold for FileHold {
+    fn name(&self) -> &LockName {
+        &self.slot.name
+    }
+
+    fn fencing_token(&self) -> u64 {
+        self.token
+    }
+
+    fn loss(&self) -> Option<LossReason> {
+        let state = self.slot.lock();
+        let Some(holder) = state.queue.holders().iter().find(|holder| holder.id == self.id) else {
+            return Some(LossReason::Released);
+        };
+        let current = holder.hold.file.is_at(&self.slot.path).unwrap_or(false);
+        (!current).then_some(LossReason::FileReplaced)
+    }
+}
+
+impl Drop for FileHold {
+    fn drop(&mut self) {
+        // A forked child has a copy of the guard, but the lock belongs to its parent.
+        if self.shared.check_process().is_ok() {
+            // After `release_all` there is nothing to let go of.
+            self.slot.release(self.id);
+        }
+    }
+}

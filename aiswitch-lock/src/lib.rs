@@ -1,0 +1,30 @@
+//! Named locks between processes.
+
+mod clock;
+mod error;
+mod file;
+mod flock;
+mod guard;
+mod identity;
+mod info;
+mod manager;
+mod memory;
+mod name;
+mod options;
+mod queue;
+mod replace;
+mod wait;
+
+pub use error::{DeadlockLink, FolderProblem, LockError, LossReason};
+pub use file::{DEADLOCK_AFTER_DEFAULT, FileLockConfig, FileLockManager, Wakeup};
+pub use flock::{LockAttempt, LockFile};
+pub use guard::{Hold, LockGuard};
+pub use info::{Capabilities, CleanupReport, HolderInfo, HolderProcess, LockInfo, LockState, WaiterInfo};
+pub use manager::{BlockingLockManager, LockManager};
+pub use memory::MemoryLockManager;
+pub use name::{LockName, NAME_BYTES_MAX, NameProblem};
+pub use options::{
+    LockMode, LockOptions, OWNER_BYTES_MAX, PRIORITY_STEP_DEFAULT, PURPOSE_BYTES_MAX, Priority,
+    TIMEOUT_DEFAULT,
+};
+pub use replace::replace_file;

@@ -1,0 +1,199 @@
+//! What every kind of lock offers, for async and for blocking callers.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+
+use crate::{Capabilities, CleanupReport, LockError, LockGuard, LockInfo, LockName, LockOptions};
+
+/// A keeper of named locks, for async callers.
+#[async_trait]
+pub trait LockManager: fmt::Debug + Send + Sync {
+    /// Waits for a lock and takes it.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Timeout`] after `options.timeout`, [`LockError::Deadlock`] if waiting is in vain, and whatever
+    /// stands in the way of locking at all.
+    ///
+    /// # Panics
+    ///
+    /// If it has to wait outside of a Tokio runtime whose timers and I/O are enabled.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future at any point gives up the place in the queue, and the lock if it had just been won.
+    async fn acquire(&self, name: &LockName, options: &LockOptions) -> Result<LockGuard, LockError>;
+
+    /// Takes a lock if that needs no waiting; `None` if somebody holds it or waits for it.
+    ///
+    /// # Errors
+    ///
+    /// Whatever stands in the way of locking at all.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future lets the lock go if it had just been won.
+    async fn try_acquire(
+        &self,
+        name: &LockName,
+        options: &LockOptions,
+    ) -> Result<Option<LockGuard>, LockError>;
+
+    /// Takes several locks in the order of their names, all within one time-out; gives back all or none.
+    ///
+    /// Callers who take what they need by one such call cannot block each other for ever.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::NamedTwice`], and what [`acquire`](Self::acquire) reports for the lock that was not to be had.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`acquire`](Self::acquire); locks that were already taken are let go.
+    async fn acquire_many(
+        &self,
+        names: &[LockName],
+        options: &LockOptions,
+    ) -> Result<Vec<LockGuard>, LockError> {
+        let mut guards = Vec::with_capacity(names.len());
+        let plan = Plan::new(names, options)?;
+        for name in &plan.names {
+            guards.push(self.acquire(name, &plan.remaining(options)).await?);
+        }
+        Ok(guards)
+    }
+
+    /// Tells who holds a lock and who waits for it, without taking it.
+    ///
+    /// # Errors
+    ///
+    /// Whatever stands in the way of reading.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is changed.
+    async fn inspect(&self, name: &LockName) -> Result<LockInfo, LockError>;
+
+    /// Tells about every lock there is, in the order of their names.
+    ///
+    /// # Errors
+    ///
+    /// Whatever stands in the way of reading.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is changed.
+    async fn list(&self) -> Result<Vec<LockInfo>, LockError>;
+
+    /// Lets go of every lock that was taken through this manager, and tells how many there were.
+    ///
+    /// Their guards report [`LossReason::Released`](crate::LossReason::Released) from then on.
+    ///
+    /// # Errors
+    ///
+    /// Whatever stands in the way of reaching the locks.
+    ///
+    /// # Cancel safety
+    ///
+    /// Locks that were let go stay so.
+    async fn release_all(&self) -> Result<usize, LockError>;
+
+    /// Removes what nobody can need: what ended waiters left, and files of locks unused for `unused_for`.
+    ///
+    /// A lock that is held or waited for is never touched.
+    ///
+    /// # Errors
+    ///
+    /// Whatever stands in the way of reading and deleting.
+    ///
+    /// # Cancel safety
+    ///
+    /// What was removed stays removed.
+    async fn cleanup_stale_locks(&self, unused_for: Duration) -> Result<CleanupReport, LockError>;
+
+    /// What this kind of lock can do.
+    fn capabilities(&self) -> Capabilities;
+}
+
+/// A keeper of named locks, for callers who block their thread; the twin of [`LockManager`].
+pub trait BlockingLockManager: fmt::Debug + Send + Sync {
+    /// Waits for a lock and takes it.
+    ///
+    /// # Errors
+    ///
+    /// As [`LockManager::acquire`].
+    fn acquire(&self, name: &LockName, options: &LockOptions) -> Result<LockGuard, LockError>;
+
+    /// Takes a lock if that needs no waiting; `None` if somebody holds it or waits for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`LockManager::try_acquire`].
+    fn try_acquire(&self, name: &LockName, options: &LockOptions) -> Result<Option<LockGuard>, LockError>;
+
+    /// Takes several locks in the order of their names, all within one time-out; gives back all or none.
+    ///
+    /// # Errors
+    ///
+    /// As [`LockManager::acquire_many`].
+    fn acquire_many(&self, names: &[LockName], options: &LockOptions) -> Result<Vec<LockGuard>, LockError> {
+        let plan = Plan::new(names, options)?;
+        plan.names.iter().map(|name| self.acquire(name, &plan.remaining(options))).collect()
+    }
+
+    /// Tells who holds a lock and who waits for it, without taking it.
+    ///
+    /// # Errors
+    ///
+    /// As [`LockManager::inspect`].
+    fn inspect(&self, name: &LockName) -> Result<LockInfo, LockError>;
+
+    /// Tells about every lock there is, in the order of their names.
+    ///
+    /// # Errors
+    ///
+    /// As [`LockManager::list`].
+    fn list(&self) -> Result<Vec<LockInfo>, LockError>;
+
+    /// Lets go of every lock that was taken through this manager, and tells how many there were.
+    ///
+    /// # Errors
+    ///
+    /// As [`LockManager::release_all`].
+    fn release_all(&self) -> Result<usize, LockError>;
+
+    /// Removes what nobody can need: what ended waiters left, and files of locks unused for `unused_for`.
+    ///
+    /// # Errors
+    ///
+    /// As [`LockManager::cleanup_stale_locks`].
+    fn cleanup_stale_locks(&self, unused_for: Duration) -> Result<CleanupReport, LockError>;
+
+    /// What this kind of lock can do.
+    fn capabilities(&self) -> Capabilities;
+}
+
+/// The order in which several locks are taken, and the time left for them.
+struct Plan {
+    names: Vec<LockName>,
+    deadline: Option<Instant>,
+}
+
+impl Plan {
+    fn new(names: &[LockName], options: &LockOptions) -> Result<Self, LockError> {
+        let mut names = names.to_vec();
+        names.sort();
+        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(LockError::NamedTwice { name: pair[0].clone() });
+        }
+        Ok(Self { names, deadline: Instant::now().checked_add(options.timeout) })
+    }
+
+    fn remaining(&self, options: &LockOptions) -> LockOptions {
+        let timeout =
+            self.deadline.map_or(options.timeout, |at| at.saturating_duration_since(Instant::now()));
+        options.clone().with_timeout(timeout)
+    }
+}

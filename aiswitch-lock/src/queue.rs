@@ -1,0 +1,179 @@
+//! Who holds and who waits for one lock within this process: plain data, without I/O.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::{LockMode, Priority, WaiterInfo};
+
+/// The holders and the waiters of one lock within this process, the waiters in the order of service.
+///
+/// `H` is what a kind of lock keeps for each holder.
+#[derive(Debug)]
+pub(crate) struct Queue<H> {
+    waiters: BTreeMap<Place, Waiter>,
+    holders: Vec<Holder<H>>,
+}
+
+/// The last number given to a waiter or a holder of any queue, so that none is mistaken for another.
+static SERIAL: AtomicU64 = AtomicU64::new(0);
+
+/// A waiter's place: the smaller, the earlier it is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    /// The time of arrival, put off by a step for each level of priority below the highest.
+    pub(crate) key: u64,
+    serial: u64,
+}
+
+/// What a waiter asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Claim {
+    pub(crate) mode: LockMode,
+    pub(crate) priority: Priority,
+    pub(crate) owner: Option<String>,
+    /// When it came, in [`clock::boot_ns`](crate::clock::boot_ns).
+    pub(crate) arrived_ns: u64,
+}
+
+impl Claim {
+    pub(crate) fn describe(&self, pid: u32, now_ns: u64) -> WaiterInfo {
+        WaiterInfo {
+            pid,
+            owner: self.owner.clone(),
+            mode: self.mode,
+            priority: self.priority,
+            waited: Duration::from_nanos(now_ns.saturating_sub(self.arrived_ns)),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Waiter {
+    claim: Claim,
+    waker: Option<Waker>,
+}
+
+/// One who has the lock.
+#[derive(Debug)]
+pub(crate) struct Holder<H> {
+    pub(crate) id: u64,
+    pub(crate) mode: LockMode,
+    pub(crate) owner: Option<String>,
+    pub(crate) hold: H,
+}
+
+/// What a waiter may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Wait until those before it are served or the holders are gone.
+    Wait,
+    /// Take the lock, as soon as other processes let it.
+    Lead,
+}
+
+impl<H> Queue<H> {
+    pub(crate) fn new() -> Self {
+        Self { waiters: BTreeMap::new(), holders: Vec::new() }
+    }
+
+    /// Puts a waiter in its place.
+    pub(crate) fn enter(&mut self, key: u64, claim: Claim) -> Place {
+        let place = Place { key, serial: SERIAL.fetch_add(1, Ordering::Relaxed) };
+        self.waiters.insert(place, Waiter { claim, waker: None });
+        place
+    }
+
+    /// What the waiter at this place may do now.
+    pub(crate) fn role(&self, place: Place) -> Role {
+        match self.waiters.first_key_value() {
+            Some((first, waiter)) if *first == place && self.admits(waiter.claim.mode) => Role::Lead,
+            Some(_) | None => Role::Wait,
+        }
+    }
+
+    /// Has a waiter woken when it may lead.
+    pub(crate) fn wake_by(&mut self, place: Place, waker: &Waker) {
+        if let Some(waiter) = self.waiters.get_mut(&place) {
+            match &mut waiter.waker {
+                Some(known) => known.clone_from(waker),
+                none => *none = Some(waker.clone()),
+            }
+        }
+    }
+
+    /// Takes a waiter out; call [`wake_lead`](Self::wake_lead) afterwards.
+    pub(crate) fn leave(&mut self, place: Place) {
+        self.waiters.remove(&place);
+    }
+
+    /// Notes a new holder and gives it a number; call [`wake_lead`](Self::wake_lead) afterwards.
+    pub(crate) fn hold(&mut self, mode: LockMode, owner: Option<String>, hold: H) -> u64 {
+        let id = SERIAL.fetch_add(1, Ordering::Relaxed);
+        self.holders.push(Holder { id, mode, owner, hold });
+        id
+    }
+
+    /// Takes a holder out; call [`wake_lead`](Self::wake_lead) afterwards. `None` if it was taken out before.
+    pub(crate) fn release(&mut self, id: u64) -> Option<Holder<H>> {
+        let index = self.holders.iter().position(|holder| holder.id == id)?;
+        Some(self.holders.swap_remove(index))
+    }
+
+    /// The waker of the waiter that may lead now; to be woken once the queue is no longer borrowed.
+    #[must_use]
+    pub(crate) fn wake_lead(&mut self) -> Option<Waker> {
+        let (_, waiter) = self.waiters.first_key_value()?;
+        if !self.admits(waiter.claim.mode) {
+            return None;
+        }
+        waiter.waker.clone()
+    }
+
+    /// Whether the holders would let in another of this mode.
+    pub(crate) fn admits(&self, mode: LockMode) -> bool {
+        let shares = |holder: &Holder<H>| holder.mode == LockMode::Shared;
+        self.holders.is_empty() || (mode == LockMode::Shared && self.holders.iter().all(shares))
+    }
+
+    /// The first waiter's place and claim.
+    pub(crate) fn first(&self) -> Option<(Place, &Claim)> {
+        self.waiters.first_key_value().map(|(place, waiter)| (*place, &waiter.claim))
+    }
+
+    /// How many waiters are served before this one.
+    pub(crate) fn ahead_of(&self, place: Place) -> usize {
+        self.waiters.range(..place).count()
+    }
+
+    pub(crate) fn claims(&self) -> impl Iterator<Item = (Place, &Claim)> {
+        self.waiters.iter().map(|(place, waiter)| (*place, &waiter.claim))
+    }
+
+    pub(crate) fn holders(&self) -> &[Holder<H>] {
+        &self.holders
+    }
+
+    pub(crate) fn has_waiters(&self) -> bool {
+        !self.waiters.is_empty()
+    }
+
+    /// Whether nobody holds the lock and nobody waits for it.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiters.is_empty() && self.holders.is_empty()
+    }
+}
+
+/// The key of a waiter: when it came, put off by one step for each level below the highest priority.
+///
+/// Sorting by it serves higher priorities first, and whoever has waited for a step as if it were one level higher.
+pub(crate) fn key(arrived_ns: u64, priority: Priority, step_ns: u64) -> u64 {
+    let levels_below = match priority {
+        Priority::Urgent => 0,
+        Priority::High => 1,
+        Priority::Normal => 2,
+        Priority::Low => 3,
+    };
+    arrived_ns.saturating_add(step_ns.saturating_mul(levels_below))
+}
