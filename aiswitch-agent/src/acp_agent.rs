@@ -1,0 +1,167 @@
+//! An agent that speaks the Agent Client Protocol.
+
+use aiswitch_env::Environment;
+use aiswitch_rpc::protocol::{ErrorKind, PermissionMode, TaskResult, TaskSpec, TaskStatus};
+use aiswitch_rpc::{Options, Peer};
+use serde_json::Value;
+
+use crate::conversation::{Conversation, Stop, ask, check_version, fault, settle};
+use crate::dialect::acp::{self, Turn};
+use crate::process::Launch;
+use crate::{Agent, AgentError, Driver, Profile, RunContext};
+
+/// Keeps Gemini CLI from starting itself a second time, which doubles its memory and leaves the second one behind
+/// when the first is killed.
+const GEMINI_NO_RELAUNCH: (&str, &str) = ("GEMINI_CLI_NO_RELAUNCH", "true");
+
+/// Keeps opencode from replacing itself while it works.
+const OPENCODE_NO_UPDATE: (&str, &str) = ("OPENCODE_DISABLE_AUTOUPDATE", "1");
+
+/// Has opencode ask before every tool; by itself it asks before none. It is laid over the user's own settings key by
+/// key, so what could change or leak something is named beside the rest.
+const OPENCODE_ASK: (&str, &str) = (
+    "OPENCODE_PERMISSION",
+    r#"{"*":"ask","bash":"ask","edit":"ask","task":"ask","webfetch":"ask","websearch":"ask","external_directory":"ask"}"#,
+);
+
+/// The same for its default agent, whose own permissions in the user's settings would win over those of all agents.
+const OPENCODE_AGENT_ASK: (&str, &str) = (
+    "OPENCODE_CONFIG_CONTENT",
+    r#"{"agent":{"build":{"permission":{"*":"ask","bash":"ask","edit":"ask","task":"ask","webfetch":"ask","websearch":"ask","external_directory":"ask"}}}}"#,
+);
+
+/// An agent that speaks the Agent Client Protocol: one process and one prompt for each task.
+///
+/// Its permission questions are answered by the mode, so a mode is kept as far as the agent asks. opencode tries a
+/// refused or failing provider again for ever and says nothing meanwhile: only a time limit ends that.
+#[derive(Debug)]
+pub(crate) struct AcpAgent {
+    profile: Profile,
+}
+
+/// A session that is ready for its prompt.
+struct Opened {
+    session_id: String,
+    reply: Value,
+}
+
+impl AcpAgent {
+    pub(crate) fn new(profile: Profile) -> Self {
+        Self { profile }
+    }
+
+    fn start(&self, task: &TaskSpec, environment: &Environment) -> Result<Launch, AgentError> {
+        let mut args = Vec::new();
+        let mut defaults = Vec::new();
+        match self.profile.driver {
+            Driver::Gemini => {
+                defaults.push(GEMINI_NO_RELAUNCH);
+                args.extend(task.model.iter().flat_map(|model| ["--model".to_owned(), model.clone()]));
+            }
+            Driver::Opencode => {
+                defaults.push(OPENCODE_NO_UPDATE);
+                if task.mode != PermissionMode::Yolo {
+                    defaults.extend([OPENCODE_ASK, OPENCODE_AGENT_ASK]);
+                }
+            }
+            _ => {}
+        }
+        let mut launch = self.profile.launch(task, environment, args)?;
+        for (name, value) in defaults {
+            launch.environment = launch.environment.with_default(name, value);
+        }
+        Ok(launch)
+    }
+
+    /// Opens the session.
+    async fn open(&self, peer: Peer, task: &TaskSpec) -> Result<Opened, Stop> {
+        let refused = |error: aiswitch_rpc::ErrorObject| acp::error(&error);
+        let greeting = ask(&peer, "initialize", &acp::initialize(env!("CARGO_PKG_VERSION")), refused).await?;
+        if greeting["protocolVersion"] != acp::VERSION {
+            let message =
+                format!("it speaks version {} of ACP, not {}", greeting["protocolVersion"], acp::VERSION);
+            return Err(Stop::Failed(fault(ErrorKind::Protocol, message)));
+        }
+        check_version(&self.profile, acp::agent_version(&greeting))?;
+        let Some((method, params)) = acp::open_session(task, &greeting) else {
+            return Err(Stop::Failed(fault(ErrorKind::Config, "it cannot go on with a session".to_owned())));
+        };
+        let reply = ask(&peer, method, &params, refused).await?;
+        let Some(session_id) = acp::session_id(task, &reply) else {
+            return Err(Stop::Failed(fault(
+                ErrorKind::Protocol,
+                "it opened a session without an id".to_owned(),
+            )));
+        };
+        if let Some((method, params)) = acp::set_mode(task, &session_id, &reply) {
+            ask(&peer, method, &params, refused).await?;
+        }
+        self.choose_model(&peer, task, &session_id, &reply).await?;
+        Ok(Opened { session_id, reply })
+    }
+
+    async fn choose_model(
+        &self,
+        peer: &Peer,
+        task: &TaskSpec,
+        session_id: &str,
+        opened: &Value,
+    ) -> Result<(), Stop> {
+        let Some(model) = &task.model else { return Ok(()) };
+        if self.profile.driver == Driver::Gemini {
+            // Chosen by its flag: its list of models lacks some that it takes.
+            return Ok(());
+        }
+        let Some((method, params)) = acp::set_model(model, session_id, opened) else {
+            return Err(Stop::Failed(fault(
+                ErrorKind::Config,
+                "it cannot be told which model to use".to_owned(),
+            )));
+        };
+        let refused = |error: aiswitch_rpc::ErrorObject| {
+            fault(
+                ErrorKind::Config,
+                format!("it refused the model `{model}`: {}", acp::error(&error).message),
+            )
+        };
+        ask(peer, method, &params, refused).await.map(drop)
+    }
+
+    async fn converse(
+        &self,
+        conversation: &mut Conversation<'_>,
+        task: &TaskSpec,
+        turn: &mut Option<Turn>,
+    ) -> Result<(), Stop> {
+        let peer = conversation.peer();
+        let opened = conversation.open(self.open(peer, task)).await?;
+        let turn = turn.insert(Turn::new(self.profile.driver, task, opened.session_id, &opened.reply));
+        conversation.catch_up(turn).await;
+        conversation.tell(vec![turn.session()]).await;
+        let params = turn.prompt(&task.prompt);
+        conversation.prompt(turn, "session/prompt", &params).await
+    }
+}
+
+#[async_trait::async_trait]
+impl Agent for AcpAgent {
+    fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    fn launch(&self, task: &TaskSpec, environment: &Environment) -> Result<Option<Launch>, AgentError> {
+        self.start(task, environment).map(Some)
+    }
+
+    async fn run(&self, task: TaskSpec, context: RunContext) -> Result<TaskResult, AgentError> {
+        let launch = self.start(&task, &context.environment)?;
+        let mut conversation = Conversation::spawn(&launch, &context, Options::default()).await?;
+        let mut turn = None;
+        let outcome = self.converse(&mut conversation, &task, &mut turn).await;
+        let ended = conversation.end(&outcome).await;
+        Ok(match turn {
+            Some(turn) => turn.into_result(outcome, &ended),
+            None => settle(TaskResult::new(TaskStatus::Failed), outcome, None, &ended),
+        })
+    }
+}

@@ -1,0 +1,86 @@
+//! OpenAI Codex, driven through `codex app-server`.
+
+use aiswitch_env::Environment;
+use aiswitch_rpc::protocol::{ErrorKind, TaskResult, TaskSpec, TaskStatus};
+use aiswitch_rpc::{JsonRpcMember, Options, Peer};
+use serde_json::{Value, json};
+
+use crate::conversation::{Conversation, Stop, ask, check_version, fault, settle};
+use crate::dialect::codex::{self, Turn};
+use crate::process::Launch;
+use crate::{Agent, AgentError, Profile, RunContext};
+
+/// OpenAI Codex, driven through `codex app-server`: one process and one turn for each task.
+///
+/// Read-only and write keep every command in Codex's own sandbox. What fails there is asked about, declined and
+/// reported as a denial; `sandbox_workspace_write.network_access` in the user's own `config.toml` is honoured.
+#[derive(Debug)]
+pub(crate) struct CodexAgent {
+    profile: Profile,
+}
+
+impl CodexAgent {
+    pub(crate) fn new(profile: Profile) -> Self {
+        Self { profile }
+    }
+
+    /// Opens the thread.
+    async fn open(&self, peer: Peer, task: &TaskSpec) -> Result<Value, Stop> {
+        let refused = |kind| move |error: aiswitch_rpc::ErrorObject| fault(kind, error.message);
+        let hello = codex::initialize(env!("CARGO_PKG_VERSION"));
+        let reply = ask(&peer, "initialize", &hello, refused(ErrorKind::Protocol)).await?;
+        check_version(&self.profile, codex::version(&reply))?;
+        peer.notify_untyped("initialized", &()).await.map_err(|_| Stop::Closed)?;
+        let (method, params) = codex::open_thread(task);
+        let opened = ask(&peer, method, &params, refused(ErrorKind::Config)).await?;
+        let account = ask(&peer, "account/read", &json!({}), refused(ErrorKind::Protocol)).await?;
+        if codex::needs_login(&account) {
+            return Err(Stop::Failed(fault(ErrorKind::Auth, "it is not logged in".to_owned())));
+        }
+        Ok(opened)
+    }
+
+    async fn converse(
+        &self,
+        conversation: &mut Conversation<'_>,
+        task: &TaskSpec,
+        turn: &mut Option<Turn>,
+    ) -> Result<(), Stop> {
+        let peer = conversation.peer();
+        let opened = conversation.open(self.open(peer, task)).await?;
+        let Some(opened) = Turn::new(task, &opened) else {
+            return Err(Stop::Failed(fault(
+                ErrorKind::Protocol,
+                "it opened a thread without an id".to_owned(),
+            )));
+        };
+        let turn = turn.insert(opened);
+        conversation.tell(vec![turn.session()]).await;
+        let params = turn.start(&task.prompt);
+        conversation.prompt(turn, "turn/start", &params).await
+    }
+}
+
+#[async_trait::async_trait]
+impl Agent for CodexAgent {
+    fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    fn launch(&self, task: &TaskSpec, environment: &Environment) -> Result<Option<Launch>, AgentError> {
+        self.profile.launch(task, environment, ["app-server"]).map(Some)
+    }
+
+    async fn run(&self, task: TaskSpec, context: RunContext) -> Result<TaskResult, AgentError> {
+        let launch = self.profile.launch(&task, &context.environment, ["app-server"])?;
+        let options = Options::default().with_jsonrpc(JsonRpcMember::Optional);
+        let mut conversation = Conversation::spawn(&launch, &context, options).await?;
+        let mut turn = None;
+        let outcome = self.converse(&mut conversation, &task, &mut turn).await;
+        let ended = conversation.end(&outcome).await;
+        Ok(match turn {
+            Some(turn) => turn.into_result(outcome, &ended),
+            None => settle(TaskResult::new(TaskStatus::Failed), outcome, None, &ended),
+        })
+    }
+}

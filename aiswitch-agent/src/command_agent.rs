@@ -1,0 +1,146 @@
+//! Any program: prompt on stdin, answer on stdout.
+
+use aiswitch_env::Environment;
+use aiswitch_rpc::protocol::{ErrorKind, TaskError, TaskResult, TaskSpec, TaskStatus};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::process::{Child, Ended, Exit, Launch, Pipes};
+use crate::{Agent, AgentError, AgentEvent, Profile, RunContext};
+
+/// How much is read from the program at once, in bytes.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Any program: prompt on stdin, answer on stdout, exit code 0 for success.
+#[derive(Debug)]
+pub(crate) struct CommandAgent {
+    profile: Profile,
+}
+
+impl CommandAgent {
+    pub(crate) fn new(profile: Profile) -> Self {
+        Self { profile }
+    }
+}
+
+#[async_trait::async_trait]
+impl Agent for CommandAgent {
+    fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    fn launch(&self, task: &TaskSpec, environment: &Environment) -> Result<Option<Launch>, AgentError> {
+        if task.model.is_some() {
+            return Err(AgentError::Model { agent: self.profile.id.clone() });
+        }
+        self.profile.launch(task, environment, [""; 0]).map(Some)
+    }
+
+    async fn run(&self, task: TaskSpec, context: RunContext) -> Result<TaskResult, AgentError> {
+        let Some(launch) = self.launch(&task, &context.environment)? else {
+            return Err(AgentError::NoCommand { agent: self.profile.id.clone() });
+        };
+        let (child, pipes) = Child::spawn(&launch, &context).await?;
+        let mut answer = Vec::new();
+        let heard = tokio::select! {
+            heard = converse(&task.prompt, pipes, &mut answer, &context) => Some(heard),
+            () = context.cancel.cancelled() => None,
+        };
+        let (answer, half) = text_of(answer);
+        Ok(match heard {
+            None => {
+                child.stop().await;
+                result(TaskStatus::Cancelled, answer, None)
+            }
+            Some(Err(error)) => {
+                child.stop().await;
+                result(TaskStatus::Failed, answer, Some(error))
+            }
+            Some(Ok(())) => {
+                let ended = child.finish().await;
+                match failure(&ended).or(half) {
+                    Some(error) => result(TaskStatus::Failed, answer, Some(error)),
+                    None => result(TaskStatus::Completed, answer, None),
+                }
+            }
+        })
+    }
+}
+
+/// Gives the prompt and hears the answer to its end, both at once, so that neither side waits for the other.
+async fn converse(prompt: &str, pipes: Pipes, answer: &mut Vec<u8>, context: &RunContext) -> Result<(), TaskError> {
+    let Pipes { mut stdin, mut stdout } = pipes;
+    let give = async move {
+        // A program that does not read its input is free not to: what counts is what it answers.
+        drop(stdin.write_all(prompt.as_bytes()).await);
+        drop(stdin.shutdown().await);
+    };
+    let hear = async {
+        let mut told = 0;
+        let mut buffer = vec![0; READ_BYTES];
+        loop {
+            let read = stdout.read(&mut buffer).await.map_err(|error| broken(&error))?;
+            if read == 0 {
+                return Ok(());
+            }
+            answer.extend_from_slice(&buffer[..read]);
+            // A character may be cut by the end of a read; it is told with the next one.
+            let whole = std::str::from_utf8(&answer[told..]).unwrap_or_else(|error| {
+                std::str::from_utf8(&answer[told..told + error.valid_up_to()]).unwrap_or_default()
+            });
+            if !whole.is_empty() {
+                let text = whole.to_owned();
+                told += text.len();
+                context.events.send(AgentEvent::Output { text }).await;
+            }
+        }
+    };
+    let ((), heard) = tokio::join!(give, hear);
+    heard
+}
+
+fn broken(error: &std::io::Error) -> TaskError {
+    let (kind, message) = match error.kind() {
+        std::io::ErrorKind::FileTooLarge => (ErrorKind::Limit, "it printed more than an agent may".to_owned()),
+        _ => (ErrorKind::Internal, format!("its output cannot be read: {error}")),
+    };
+    TaskError { kind, message, hint: None, reset_at: None }
+}
+
+/// The answer as text, and what is wrong with it.
+fn text_of(answer: Vec<u8>) -> (String, Option<TaskError>) {
+    match String::from_utf8(answer) {
+        Ok(text) => (text, None),
+        Err(error) => {
+            let message = format!("its answer is not UTF-8 at byte {}", error.utf8_error().valid_up_to());
+            let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+            (text, Some(TaskError { kind: ErrorKind::Protocol, message, hint: None, reset_at: None }))
+        }
+    }
+}
+
+fn failure(ended: &Ended) -> Option<TaskError> {
+    let kind = match ended.exit {
+        Exit::Code(0) => return None,
+        Exit::Code(_) => ErrorKind::Provider,
+        Exit::Signal(_) | Exit::Unknown => ErrorKind::Crash,
+    };
+    let mut message = format!("it ended with {}", ended.exit);
+    if let Some(last) = ended.stderr_tail.lines().last() {
+        message.push_str(": ");
+        message.push_str(last.trim());
+    }
+    Some(TaskError { kind, message, hint: None, reset_at: None })
+}
+
+fn result(status: TaskStatus, answer: String, error: Option<TaskError>) -> TaskResult {
+    TaskResult {
+        status,
+        answer: (!answer.is_empty()).then_some(answer),
+        session_id: None,
+        model: None,
+        usage: None,
+        cost_usd: None,
+        error,
+        denials: Vec::new(),
+    }
+}

@@ -1,0 +1,105 @@
+//! Why an agent could not be started.
+
+use std::path::PathBuf;
+
+use aiswitch_rpc::protocol::{AgentId, ErrorKind, PermissionMode};
+
+/// Why an agent could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AgentError {
+    /// Its program is nowhere on the `PATH`, or not at its path.
+    #[error("`{program}` of agent `{agent}` is not installed")]
+    NotInstalled {
+        /// The agent.
+        agent: AgentId,
+        /// The program.
+        program: String,
+    },
+    /// Its program is there but cannot be run.
+    #[error("`{program}` of agent `{agent}` is not an executable file")]
+    NotExecutable {
+        /// The agent.
+        agent: AgentId,
+        /// The program.
+        program: PathBuf,
+    },
+    /// Its program only starts another one, which is not where its package keeps it.
+    #[error("`{program}` of agent `{agent}` is a launcher without its `cli.js`: name that one in `command`")]
+    Launcher {
+        /// The agent.
+        agent: AgentId,
+        /// The launcher.
+        program: PathBuf,
+    },
+    /// The system refused to start its program.
+    #[error("`{program}` of agent `{agent}` cannot be started")]
+    Spawn {
+        /// The agent.
+        agent: AgentId,
+        /// The program.
+        program: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The folder that it is to work in is not there.
+    #[error("the working folder `{cwd}` of agent `{agent}` cannot be used")]
+    Cwd {
+        /// The agent.
+        agent: AgentId,
+        /// The folder.
+        cwd: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Its spec names no program.
+    #[error("agent `{agent}` has no command")]
+    NoCommand {
+        /// The agent.
+        agent: AgentId,
+    },
+    /// It cannot keep to the permission mode that is asked for.
+    #[error("agent `{agent}` cannot keep to the mode `{mode}`")]
+    Mode {
+        /// The agent.
+        agent: AgentId,
+        /// The mode.
+        mode: PermissionMode,
+    },
+    /// Its driver has no way to choose a model.
+    #[error("agent `{agent}` cannot be told which model to use")]
+    Model {
+        /// The agent.
+        agent: AgentId,
+    },
+    /// The prompt cannot be given to it.
+    #[error("the prompt for agent `{agent}` holds a NUL byte")]
+    Prompt {
+        /// The agent.
+        agent: AgentId,
+    },
+    /// A file for its raw output cannot be made.
+    #[error("the log `{path}` of agent `{agent}` cannot be written")]
+    Log {
+        /// The agent.
+        agent: AgentId,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl AgentError {
+    /// The kind of the failure, as reports name it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotInstalled { .. } => ErrorKind::NotInstalled,
+            Self::Log { .. } => ErrorKind::Internal,
+            _ => ErrorKind::Config,
+        }
+    }
+}

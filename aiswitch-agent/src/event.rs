@@ -1,0 +1,124 @@
+//! What an agent tells while it works.
+
+use aiswitch_rpc::protocol::{AgentId, TaskError, TokenUsage};
+use tokio::sync::mpsc;
+
+/// How many events may wait for the run before agents wait for it.
+const EVENTS_MAX: usize = 1024;
+
+/// What an agent tells while it works.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum AgentEvent {
+    /// Its process runs.
+    Started {
+        /// The process.
+        pid: u32,
+    },
+    /// It said which session and model it uses.
+    Session {
+        /// The session, to be continued later.
+        session_id: Option<String>,
+        /// The model.
+        model: Option<String>,
+    },
+    /// A piece of its answer.
+    Output {
+        /// The text, to be shown as it is.
+        text: String,
+    },
+    /// It uses a tool.
+    Tool {
+        /// What tells two uses of one tool apart.
+        id: Option<String>,
+        /// The tool.
+        name: String,
+        /// How far it is.
+        phase: ToolPhase,
+        /// What it does, in a line: the command, the file.
+        detail: Option<String>,
+    },
+    /// It asked whether it may do something, and was answered.
+    Permission {
+        /// The tool that it wants to use.
+        tool: String,
+        /// What it wants to do, in a line.
+        question: Option<String>,
+        /// The answer.
+        decision: Decision,
+    },
+    /// The tokens that this task has taken up to now.
+    Usage {
+        /// The tokens.
+        usage: TokenUsage,
+        /// The cost in dollars, where the agent reports it.
+        cost_usd: Option<f64>,
+    },
+    /// A request to its provider failed and is tried again.
+    Retry {
+        /// What failed.
+        error: TaskError,
+    },
+    /// It printed a line that its dialect does not know; the raw output has it whole.
+    Unknown {
+        /// The start of the line.
+        line: String,
+    },
+    /// Its raw output could not be kept.
+    LogLost {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// How far the use of a tool is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToolPhase {
+    /// It began.
+    Started,
+    /// It ended well.
+    Completed,
+    /// It ended with an error.
+    Failed,
+    /// It was not allowed.
+    Denied,
+}
+
+/// The answer to an agent's question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It may, this once.
+    Allow,
+    /// It may not.
+    Deny,
+}
+
+/// Where one agent's events go.
+#[derive(Clone, Debug)]
+pub struct EventSender {
+    agent: AgentId,
+    sender: mpsc::Sender<(AgentId, AgentEvent)>,
+}
+
+/// A channel of events: give each agent a sender of its own with [`EventSender::for_agent`].
+pub fn event_channel(agent: AgentId) -> (EventSender, mpsc::Receiver<(AgentId, AgentEvent)>) {
+    let (sender, receiver) = mpsc::channel(EVENTS_MAX);
+    (EventSender { agent, sender }, receiver)
+}
+
+impl EventSender {
+    /// A sender into the same channel that speaks for another agent.
+    #[must_use]
+    pub fn for_agent(&self, agent: AgentId) -> Self {
+        Self { agent, sender: self.sender.clone() }
+    }
+
+    /// Tells an event, and waits while the run has many to hear. When nobody listens any more, it is dropped.
+    ///
+    /// # Cancel safety
+    /// A dropped future may leave the event untold; nothing else is lost.
+    pub async fn send(&self, event: AgentEvent) {
+        // An error means that the run is over, and with it everybody who could care.
+        drop(self.sender.send((self.agent.clone(), event)).await);
+    }
+}

@@ -1,0 +1,64 @@
+#![doc = include_str!("../README.md")]
+
+#[cfg(not(unix))]
+compile_error!("aiswitch-agent supervises processes on Unix only: groups and signals are what it stands on");
+
+mod acp_agent;
+mod check;
+mod claude_agent;
+mod codex_agent;
+mod command_agent;
+mod context;
+mod conversation;
+mod dialect;
+mod error;
+mod event;
+mod memory_agent;
+mod permission;
+mod process;
+mod profile;
+mod registry;
+mod rpc_agent;
+mod rpc_child;
+mod spec;
+
+pub use aiswitch_rpc::protocol::{
+    AgentId, Denial, ErrorKind, PermissionMode, TaskError, TaskId, TaskResult, TaskSpec, TaskStatus, TokenUsage,
+};
+pub use check::{Installation, Problem, check, find};
+pub use context::{Limits, RunContext};
+pub use error::AgentError;
+pub use event::{AgentEvent, Decision, EventSender, ToolPhase, event_channel};
+pub use memory_agent::MemoryAgent;
+pub use process::{Launch, MARKER, sweep};
+pub use profile::Profile;
+pub use registry::{BuiltIn, built_in, built_ins};
+pub use spec::{AgentSpec, Driver, SpecDuration};
+
+/// One agent: something that is given a task and answers it.
+///
+/// Every driver of this crate starts a child process for the task and leaves none behind.
+/// [`MemoryAgent`] answers within the caller's own process.
+#[async_trait::async_trait]
+pub trait Agent: std::fmt::Debug + Send + Sync {
+    /// Who the agent is, and what it can do.
+    fn profile(&self) -> &Profile;
+
+    /// What would be started for this task; `None` where nothing is started.
+    ///
+    /// # Errors
+    /// The program is not there, or the task asks for what this driver cannot express.
+    fn launch(&self, task: &TaskSpec, environment: &aiswitch_env::Environment) -> Result<Option<Launch>, AgentError>;
+
+    /// Has the agent do the task, and ends every process that it started for it.
+    ///
+    /// A cancelled [`RunContext::cancel`] asks the agent to stop in its own way first, then ends its processes
+    /// within [`Limits::stop_grace`]; what it had answered until then is in the result.
+    ///
+    /// # Errors
+    /// The agent could not be started. All that goes wrong afterwards is in the result.
+    ///
+    /// # Cancel safety
+    /// Dropping the future kills the agent's processes at once; its answer is lost.
+    async fn run(&self, task: TaskSpec, context: RunContext) -> Result<TaskResult, AgentError>;
+}

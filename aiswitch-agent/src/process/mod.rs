@@ -1,0 +1,13 @@
+//! The only place where a process is started, and a secret becomes bytes for it.
+
+mod child;
+mod output;
+mod program;
+mod sweep;
+mod version;
+
+pub(crate) use child::{Child, Ended, Exit, Pipes};
+pub(crate) use program::find_program;
+pub use program::Launch;
+pub use sweep::{MARKER, sweep};
+pub(crate) use version::{VERSION_TIMEOUT, ask_version};

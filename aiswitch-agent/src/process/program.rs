@@ -1,0 +1,50 @@
+//! What is started for a task.
+
+use std::fs::Metadata;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use aiswitch_env::Environment;
+use aiswitch_rpc::protocol::AgentId;
+
+use crate::error::AgentError;
+
+/// What is started for a task: a program, its arguments, its folder and its environment. No shell is in between.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// The agent that it is started for.
+    pub agent: AgentId,
+    /// The program's file.
+    pub program: PathBuf,
+    /// The arguments behind the program's name.
+    pub args: Vec<String>,
+    /// The folder that it works in.
+    pub cwd: PathBuf,
+    /// All that it may know.
+    pub environment: Environment,
+}
+
+/// The file of a program: a path as it stands, a bare name by the `PATH` of the agent's own environment.
+#[expect(clippy::disallowed_methods, reason = "the lookup needs the value of PATH, which is no secret")]
+pub(crate) fn find_program(agent: &AgentId, name: &str, environment: &Environment) -> Result<PathBuf, AgentError> {
+    let candidates: Vec<PathBuf> = if name.contains('/') {
+        vec![PathBuf::from(name)]
+    } else {
+        let path = environment.get("PATH").map(aiswitch_env::Secret::expose).unwrap_or_default();
+        path.split(':').filter(|folder| !folder.is_empty()).map(|folder| Path::new(folder).join(name)).collect()
+    };
+    let found: Vec<(PathBuf, Metadata)> =
+        candidates.into_iter().filter_map(|file| file.metadata().ok().map(|metadata| (file, metadata))).collect();
+    let is_program = |metadata: &Metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0;
+    match found.iter().find(|(_, metadata)| is_program(metadata)).or(found.first()) {
+        Some((file, metadata)) if is_program(metadata) => {
+            std::path::absolute(file).map_err(|source| AgentError::Spawn {
+                agent: agent.clone(),
+                program: file.clone(),
+                source,
+            })
+        }
+        Some((file, _)) => Err(AgentError::NotExecutable { agent: agent.clone(), program: file.clone() }),
+        None => Err(AgentError::NotInstalled { agent: agent.clone(), program: name.to_owned() }),
+    }
+}

@@ -1,0 +1,134 @@
+//! A child that speaks JSON-RPC 2.0 on its stdin and stdout.
+
+use aiswitch_rpc::protocol::{ErrorKind, TaskError};
+use aiswitch_rpc::{ConnectionError, Event, Options, Peer, Router};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::process::{Child, Ended, Launch};
+use crate::{AgentError, AgentEvent, RunContext};
+
+/// How much of a line that is not understood is told, in characters.
+const UNKNOWN_CHARS_MAX: usize = 200;
+
+/// A child that speaks JSON-RPC 2.0 on its stdin and stdout.
+#[derive(Debug)]
+pub(crate) struct RpcChild {
+    /// The way to the child.
+    pub(crate) peer: Peer,
+    child: Child,
+    connection: Connection,
+    /// Unbounded, because the connection must not wait for its own reader; bounded by `output_bytes_max` all the same.
+    trouble: mpsc::UnboundedReceiver<Trouble>,
+}
+
+/// What a child says that is no message of its protocol.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// A line or message that nobody understands; it goes on.
+    Unknown(String),
+    /// The stream is broken; the child has to be ended.
+    Fatal(TaskError),
+}
+
+/// The task that moves the bytes; it ends with its owner.
+#[derive(Debug)]
+struct Connection(JoinHandle<()>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl RpcChild {
+    /// Starts a child, whose requests and notifications the router answers.
+    pub(crate) async fn spawn(
+        launch: &Launch,
+        context: &RunContext,
+        router: Router,
+        options: Options,
+    ) -> Result<Self, AgentError> {
+        let (child, pipes) = Child::spawn(launch, context).await?;
+        let (sender, trouble) = mpsc::unbounded_channel();
+        let events = sender.clone();
+        let router = router.on_event(move |event| {
+            // An error means that the child is given up already.
+            drop(events.send(Trouble::of(event)));
+        });
+        let options = options.with_frame_bytes_max(context.limits.frame_bytes_max);
+        let (peer, connection) = aiswitch_rpc::connect(pipes.stdout, pipes.stdin, router, options);
+        let task = tokio::spawn(async move {
+            // How else it ended is told to every pending call.
+            if let Err(ConnectionError::Read { source }) = connection.run().await {
+                drop(sender.send(Trouble::of_read(&source)));
+            }
+        });
+        Ok(Self { peer, child, connection: Connection(task), trouble })
+    }
+
+    /// The next thing that is no message of the protocol; waits for ever when none can come any more.
+    ///
+    /// # Cancel safety
+    /// Safe to drop at any time.
+    pub(crate) async fn trouble(&mut self) -> Trouble {
+        match self.trouble.recv().await {
+            Some(trouble) => trouble,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Ends a child that has no more to do: end of input, the grace, SIGTERM, the grace, SIGKILL.
+    pub(crate) async fn finish(self, context: &RunContext) -> Ended {
+        self.peer.close();
+        let ended = self.child.finish().await;
+        tell_rest(self.trouble, context).await;
+        ended
+    }
+
+    /// Ends a child at once: end of input, SIGTERM, the grace, SIGKILL.
+    pub(crate) async fn stop(self, context: &RunContext) -> Ended {
+        self.peer.close();
+        let ended = self.child.stop().await;
+        tell_rest(self.trouble, context).await;
+        drop(self.connection);
+        ended
+    }
+}
+
+/// Counts what was not understood and not yet heard.
+async fn tell_rest(mut trouble: mpsc::UnboundedReceiver<Trouble>, context: &RunContext) {
+    while let Ok(rest) = trouble.try_recv() {
+        if let Trouble::Unknown(line) = rest {
+            context.events.send(AgentEvent::Unknown { line }).await;
+        }
+    }
+}
+
+impl Trouble {
+    fn of_read(error: &std::io::Error) -> Self {
+        let (kind, message) = match error.kind() {
+            std::io::ErrorKind::FileTooLarge => {
+                (ErrorKind::Limit, "it printed more than an agent may".to_owned())
+            }
+            _ => (ErrorKind::Internal, format!("its output cannot be read: {error}")),
+        };
+        Self::Fatal(TaskError { kind, message, hint: None, reset_at: None })
+    }
+
+    fn of(event: Event) -> Self {
+        let text = match event {
+            Event::BadFrame { error } => {
+                return Self::Fatal(TaskError {
+                    kind: ErrorKind::Protocol,
+                    message: error.to_string(),
+                    hint: None,
+                    reset_at: None,
+                });
+            }
+            Event::Noise { line } => line,
+            other => format!("{other:?}"),
+        };
+        Self::Unknown(text.chars().take(UNKNOWN_CHARS_MAX).collect())
+    }
+}

@@ -1,0 +1,8 @@
+//! Agents with real child processes.
+#![cfg(test)]
+
+mod claude;
+mod command;
+mod rpc;
+mod support;
+mod vendor;

@@ -1,0 +1,115 @@
+//! What the tests of every driver need: a run's context, what was said, and whether anything is left.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aiswitch_agent::{
+    Agent, AgentError, AgentEvent, AgentSpec, EventSender, Limits, MARKER, PermissionMode, RunContext,
+    TaskResult, TaskSpec, event_channel,
+};
+use aiswitch_env::{Ambient, Environment};
+use tokio::sync::mpsc::Receiver;
+use tokio_util::sync::CancellationToken;
+
+/// How long a test waits for a condition before it fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One agent in a folder of its own, ready to be given a task.
+pub(crate) struct Bench {
+    pub(crate) agent: Arc<dyn Agent>,
+    pub(crate) context: RunContext,
+    pub(crate) events: Receiver<(aiswitch_agent::AgentId, AgentEvent)>,
+    pub(crate) dir: tempfile::TempDir,
+}
+
+/// The environment of a child: a usual `PATH`, and these variables as credentials.
+pub(crate) fn environment(credentials: &[(&str, &str)]) -> Environment {
+    let usual = [("PATH", "/usr/local/bin:/usr/bin:/bin")];
+    let ambient =
+        Ambient::from_vars(usual.iter().chain(credentials).map(|(name, value)| (name.into(), value.into())));
+    let names: Vec<&str> = credentials.iter().map(|(name, _)| *name).collect();
+    Environment::compose(&ambient, &names, None).unwrap()
+}
+
+impl Bench {
+    pub(crate) fn new(spec: &AgentSpec) -> Self {
+        let id: aiswitch_agent::AgentId = "agent".parse().unwrap();
+        let (sender, events): (EventSender, _) = event_channel(id.clone());
+        let dir = tempfile::tempdir().unwrap();
+        // The folder's name is unique among all tests that run at once.
+        let marker = format!("{}:agent", dir.path().file_name().unwrap().to_string_lossy());
+        let context = RunContext {
+            environment: environment(&[]),
+            events: sender,
+            cancel: CancellationToken::new(),
+            limits: Limits { stop_grace: Duration::from_secs(2), ..Limits::default() },
+            output_dir: Some(dir.path().to_owned()),
+            marker,
+        };
+        Self { agent: spec.build(id), context, events, dir }
+    }
+
+    /// A shell script as a command agent.
+    pub(crate) fn script(script: &str) -> Self {
+        Self::new(&AgentSpec::command(["sh", "-c", script]))
+    }
+
+    pub(crate) fn task(&self, prompt: &str) -> TaskSpec {
+        TaskSpec {
+            id: "task".parse().unwrap(),
+            prompt: prompt.into(),
+            cwd: self.dir.path().to_owned(),
+            mode: PermissionMode::Write,
+            model: None,
+            session_id: None,
+        }
+    }
+
+    /// Runs a task to its end, bounded, and checks that nothing of it is left.
+    pub(crate) async fn run(&mut self, prompt: &str) -> Result<TaskResult, AgentError> {
+        let task = self.task(prompt);
+        let result =
+            tokio::time::timeout(PATIENCE, self.agent.run(task, self.context.clone())).await.unwrap();
+        assert_eq!(self.left(), Vec::<String>::new());
+        result
+    }
+
+    /// The command lines of living processes that carry this run's marker.
+    pub(crate) fn left(&self) -> Vec<String> {
+        let wanted = format!("{MARKER}={}", self.context.marker);
+        std::fs::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .filter_map(|entry| {
+                let environ = std::fs::read(entry.path().join("environ")).ok()?;
+                environ
+                    .split(|byte| *byte == 0)
+                    .any(|variable| variable == wanted.as_bytes())
+                    .then_some(())?;
+                Some(String::from_utf8_lossy(&std::fs::read(entry.path().join("cmdline")).ok()?).into_owned())
+            })
+            .collect()
+    }
+
+    /// All events that were told up to now.
+    pub(crate) fn told(&mut self) -> Vec<AgentEvent> {
+        std::iter::from_fn(|| self.events.try_recv().ok()).map(|(_, event)| event).collect()
+    }
+
+    pub(crate) fn log(&self, name: &str) -> String {
+        std::fs::read_to_string(self.dir.path().join(name)).unwrap()
+    }
+}
+
+/// Waits until a file is there.
+pub(crate) async fn wait_for(path: &Path) {
+    let appears = async {
+        while !path.exists() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, appears)
+        .await
+        .unwrap_or_else(|_| panic!("{} did not appear", path.display()));
+}
