@@ -1,0 +1,244 @@
+//! What runs plans: agents, presets, limits and a place to keep records.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use aiswitch_agent::{Agent, AgentId, Driver, Limits, PermissionMode, TaskError};
+use aiswitch_env::{Ambient, Origin, Preset, PresetName};
+use aiswitch_lock::{FileLockManager, LockManager};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+use crate::error::{HomeError, chain};
+use crate::home::make_folder;
+use crate::journal::Journal;
+use crate::part::{not_started, with_hint};
+use crate::run::{Run, Start};
+use crate::state::State;
+use crate::{Home, Order, Plan, RunError, RunEvent, RunId, RunReport};
+
+/// What runs plans: agents, presets, limits and a place to keep records.
+///
+/// A new one has no agents, gives them an empty environment and writes nothing. Runs do not change it, so several may
+/// go on at the same time, in one process and in several.
+#[derive(Clone, Debug, Default)]
+pub struct Coordinator {
+    pub(crate) agents: Vec<Arc<dyn Agent>>,
+    pub(crate) ambient: Ambient,
+    pub(crate) presets: BTreeMap<PresetName, Preset>,
+    home: Option<Home>,
+    locks: Option<Arc<dyn LockManager>>,
+    limits: Limits,
+}
+
+impl Coordinator {
+    /// A coordinator without agents, with an empty environment, that writes nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an agent under the name of its profile.
+    #[must_use]
+    pub fn with_agent(mut self, agent: Arc<dyn Agent>) -> Self {
+        self.agents.push(agent);
+        self
+    }
+
+    /// Sets the caller's environment, of which agents are given what they may have.
+    #[must_use]
+    pub fn with_ambient(mut self, ambient: Ambient) -> Self {
+        self.ambient = ambient;
+        self
+    }
+
+    /// Sets the presets that plans may name.
+    #[must_use]
+    pub fn with_presets(mut self, presets: BTreeMap<PresetName, Preset>) -> Self {
+        self.presets = presets;
+        self
+    }
+
+    /// Keeps the state and the folder of every run in this home.
+    #[must_use]
+    pub fn with_home(mut self, home: Home) -> Self {
+        self.home = Some(home);
+        self
+    }
+
+    /// Takes locks from here instead of the files in the home's own `locks` folder.
+    #[must_use]
+    pub fn with_locks(mut self, locks: Arc<dyn LockManager>) -> Self {
+        self.locks = Some(locks);
+        self
+    }
+
+    /// Sets how much each agent may print, and how long it may take to stop.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Runs a plan to its end and tells each step; a failing agent is a line of the report.
+    ///
+    /// A cancelled `cancel` stops all agents in their own way, and the report is made all the same. `on_event` is
+    /// called in order from within the run, which waits for it.
+    ///
+    /// # Errors
+    /// The run could not start; nothing was started then, and no folder of the run is left.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime with timers and I/O.
+    ///
+    /// # Cancel safety
+    /// Dropping the future kills all agents at once and makes no report. The folder of the run keeps what was written
+    /// until then; the state files show the run as running until this process ends, and as interrupted afterwards.
+    pub async fn run(
+        &self,
+        plan: Plan,
+        cancel: CancellationToken,
+        on_event: impl FnMut(&RunEvent) + Send,
+    ) -> Result<RunReport, RunError> {
+        let ready = self.ready(&plan)?;
+        let started_at = clock::now();
+        let id = RunId::at(started_at);
+        let mut start =
+            Start { id, started_at, plan: &plan, ready, limits: self.limits, cancel, records: None };
+        if let Some(home) = &self.home {
+            start.records = Some(self.open_records(home, &mut start).await?);
+        }
+        Ok(Run::new(start, on_event).drive().await)
+    }
+
+    /// Runs a plan with its agents side by side; without events, and to its end.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    ///
+    /// # Panics
+    /// As [`run`](Self::run).
+    ///
+    /// # Cancel safety
+    /// As [`run`](Self::run).
+    pub async fn execute_parallel(&self, plan: Plan) -> Result<RunReport, RunError> {
+        let order = match plan.order {
+            Order::Sequential => Order::default(),
+            parallel @ Order::Parallel { .. } => parallel,
+        };
+        self.run(plan.with_order(order), CancellationToken::new(), |_| {}).await
+    }
+
+    /// Runs a plan with one agent after the other, each given the answers before it; without events, and to its end.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    ///
+    /// # Panics
+    /// As [`run`](Self::run).
+    ///
+    /// # Cancel safety
+    /// As [`run`](Self::run).
+    pub async fn execute_sequential(&self, plan: Plan) -> Result<RunReport, RunError> {
+        self.run(plan.with_order(Order::Sequential), CancellationToken::new(), |_| {}).await
+    }
+
+    /// Says what a run of this plan would start, and starts nothing.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), but for the home, which is not touched.
+    pub fn dry_run(&self, plan: &Plan) -> Result<Vec<PlannedLaunch>, RunError> {
+        let ready = self.ready(plan)?;
+        let run = RunId::at(clock::now());
+        let planned = (0..ready.agents.len()).map(|index| {
+            let task = ready.task(run, index, plan.prompt.clone());
+            let agent = &ready.agents[index];
+            let (launch, problem) = match agent.launch(&task) {
+                Ok(launch) => (launch, None),
+                Err(error) => (None, Some(with_hint(not_started(&error), agent.agent.profile()))),
+            };
+            let environment = launch.as_ref().map_or(&agent.environment, |launch| &launch.environment);
+            PlannedLaunch {
+                agent: agent.id().clone(),
+                driver: agent.agent.profile().driver,
+                environment: environment
+                    .iter()
+                    .map(|(name, variable)| PlannedVariable {
+                        name: name.to_owned(),
+                        origin: variable.origin,
+                    })
+                    .collect(),
+                argv: launch.map(|launch| {
+                    std::iter::once(launch.program.to_string_lossy().into_owned())
+                        .chain(launch.args)
+                        .collect()
+                }),
+                cwd: task.cwd,
+                mode: task.mode,
+                model: task.model,
+                prompt: task.prompt,
+                problem,
+            }
+        });
+        Ok(planned.collect())
+    }
+
+    /// Makes the folder of a run and its first line in the state files.
+    async fn open_records(&self, home: &Home, start: &mut Start<'_>) -> Result<(Journal, State), RunError> {
+        let unusable = |source| RunError::Home { path: home.root().to_owned(), source };
+        make_folder(&home.state_dir()).map_err(unusable)?;
+        let locks = match &self.locks {
+            Some(locks) => Arc::clone(locks),
+            None => Arc::new(FileLockManager::open(home.locks_dir())?),
+        };
+        let journal = Journal::create(home.clone(), start.id).map_err(unusable)?;
+        let state = State::new(home.clone(), locks);
+        match state.clone().save(start.task_record(None), Vec::new()).await {
+            Ok(()) => Ok((journal, state)),
+            // What somebody else wrote there is no reason not to run.
+            Err(error @ (HomeError::Damaged { .. } | HomeError::Version { .. })) => {
+                start.ready.warnings.push(format!("the state of the run is not kept: {}", chain(&error)));
+                Ok((journal, state))
+            }
+            Err(error) => {
+                journal.remove();
+                Err(match error {
+                    HomeError::Lock(source) => RunError::Lock(source),
+                    source => unusable(source),
+                })
+            }
+        }
+    }
+}
+
+/// What a run would start for one agent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedLaunch {
+    /// The agent.
+    pub agent: AgentId,
+    /// How it is driven.
+    pub driver: Driver,
+    /// The program's file and its arguments; `None` where nothing would be started.
+    pub argv: Option<Vec<String>>,
+    /// The variables that it would be given, by name.
+    pub environment: Vec<PlannedVariable>,
+    /// The folder that it would work in.
+    pub cwd: PathBuf,
+    /// What it would be allowed to do.
+    pub mode: PermissionMode,
+    /// The model that it would be told to use.
+    pub model: Option<String>,
+    /// The prompt; one behind another of a sequence would be given the answers before it as well.
+    pub prompt: String,
+    /// Why it could not be started.
+    pub problem: Option<TaskError>,
+}
+
+/// A variable that an agent would be given; never its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedVariable {
+    /// Its name.
+    pub name: String,
+    /// Why it would be there.
+    pub origin: Origin,
+}

@@ -1,0 +1,187 @@
+//! Why a run could not start, and why a home cannot be read or written.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use aiswitch_agent::AgentId;
+use aiswitch_env::{EnvError, PresetName};
+use aiswitch_lock::LockError;
+
+use crate::RunId;
+
+/// Why a run could not start. What goes wrong later is in the report.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The plan has no agents.
+    #[error("the plan names no agent")]
+    NoAgents,
+    /// The plan has more agents than one run may have.
+    #[error("the plan names {count} agents, and one run may have {count_max}")]
+    TooManyAgents {
+        /// How many it names.
+        count: usize,
+        /// How many it may name.
+        count_max: usize,
+    },
+    /// The plan names an agent that the coordinator does not have.
+    #[error("agent `{name}` is not known")]
+    UnknownAgent {
+        /// The name.
+        name: AgentId,
+        /// The known name that is probably meant.
+        nearest: Option<AgentId>,
+    },
+    /// Two agents have one name.
+    #[error("two agents are called `{name}`")]
+    DuplicateAgent {
+        /// The name.
+        name: AgentId,
+    },
+    /// The prompt is empty, or white space alone.
+    #[error("the prompt is empty")]
+    EmptyPrompt,
+    /// The prompt is longer than agents take.
+    #[error("the prompt has {bytes} bytes, and at most {bytes_max} can be given to an agent")]
+    PromptTooLong {
+        /// How long it is, in bytes.
+        bytes: usize,
+        /// How long it may be, in bytes.
+        bytes_max: usize,
+    },
+    /// The prompt holds a NUL byte, which no agent can be given.
+    #[error("the prompt holds a NUL byte at byte {at}")]
+    NulInPrompt {
+        /// Where, in bytes from the start.
+        at: usize,
+    },
+    /// A time-out of zero, in which nothing can be done.
+    #[error("a time-out of zero leaves agent `{agent}` no time at all")]
+    ZeroTimeout {
+        /// The agent.
+        agent: AgentId,
+    },
+    /// The plan names a preset that the coordinator does not have.
+    #[error("preset `{name}` is not known")]
+    UnknownPreset {
+        /// The name.
+        name: PresetName,
+        /// The known name that is probably meant.
+        nearest: Option<PresetName>,
+    },
+    /// The environment of an agent cannot be made.
+    #[error(transparent)]
+    Env(#[from] EnvError),
+    /// The folder to work in cannot be used.
+    #[error("the working folder `{cwd}` cannot be used")]
+    Cwd {
+        /// The folder.
+        cwd: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The folder to work in has a name that is not UTF-8, which neither agents' protocols nor reports can hold.
+    #[error("the name of the working folder `{cwd}` is not UTF-8")]
+    CwdNotUtf8 {
+        /// The folder.
+        cwd: PathBuf,
+    },
+    /// The home cannot be written.
+    #[error("the home `{path}` cannot be used")]
+    Home {
+        /// The home.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: HomeError,
+    },
+    /// A lock of the home cannot be had.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+}
+
+/// Why a home cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HomeError {
+    /// A file or folder is not to be had.
+    #[error("cannot {action} `{path}`")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("`{path}` is damaged at line {line}; move it away to go on without it")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A file was written by a later version of this program.
+    #[error("`{path}` has version {version}, which this program does not know")]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: u32,
+    },
+    /// The lock of the state files cannot be had.
+    #[error("the state files cannot be locked")]
+    Lock(#[source] LockError),
+    /// A file cannot be replaced.
+    #[error("`{path}` cannot be replaced")]
+    Replace {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: LockError,
+    },
+    /// No run of this home is meant.
+    #[error("no run is called `{wanted}`")]
+    NoRun {
+        /// What was asked for.
+        wanted: String,
+    },
+    /// Several runs may be meant.
+    #[error("{} runs start with `{wanted}`, among them `{first}` and `{second}`", .count)]
+    Ambiguous {
+        /// What was asked for.
+        wanted: String,
+        /// How many may be meant.
+        count: usize,
+        /// The latest of them.
+        first: RunId,
+        /// The one before it.
+        second: RunId,
+    },
+}
+
+impl HomeError {
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+/// An error and all its causes in one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

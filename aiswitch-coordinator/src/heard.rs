@@ -1,0 +1,97 @@
+//! What an agent tells while it works, kept and told on with secrets masked.
+
+use aiswitch_agent::{AgentEvent, Denial, TaskError, TokenUsage};
+use aiswitch_env::Redactor;
+use aiswitch_tokens::{Cost, Usage};
+
+use crate::RunEventKind;
+
+/// How much of what an agent says is kept for the case that it ends without an answer, in bytes.
+const PARTIAL_BYTES_MAX: usize = 1024 * 1024;
+
+/// What an agent told until now.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    pub(crate) pid: Option<u32>,
+    pub(crate) session_id: Option<String>,
+    pub(crate) model: Option<String>,
+    pub(crate) text: String,
+    pub(crate) usage: Option<Usage>,
+    pub(crate) cost: Cost,
+    pub(crate) unknown_lines: u64,
+    pub(crate) memory_bytes_peak: Option<u64>,
+}
+
+impl Heard {
+    /// Takes note of an event.
+    pub(crate) fn note(&mut self, event: &AgentEvent) {
+        match event {
+            AgentEvent::Started { pid } => self.pid = Some(*pid),
+            AgentEvent::Session { session_id, model } => {
+                self.session_id = session_id.clone().or(self.session_id.take());
+                self.model = model.clone().or(self.model.take());
+            }
+            AgentEvent::Output { text } => {
+                let left = PARTIAL_BYTES_MAX.saturating_sub(self.text.len());
+                self.text.push_str(&text[..text.floor_char_boundary(left)]);
+            }
+            AgentEvent::Usage { usage, cost_usd } => {
+                self.usage = Some(usage_of(*usage));
+                self.cost = Cost::reported(*cost_usd);
+            }
+            AgentEvent::Unknown { .. } => self.unknown_lines += 1,
+            _ => {}
+        }
+    }
+}
+
+/// What an agent's event is for the run.
+pub(crate) enum Told {
+    /// To be told on.
+    Event(RunEventKind),
+    /// A warning.
+    LogLost { reason: String },
+    /// Of a kind that this version does not know.
+    Nothing,
+}
+
+/// What an agent's event is for the run, with secrets masked.
+pub(crate) fn kind_of(event: AgentEvent, redactor: &Redactor) -> Told {
+    let masked = |text: String| redactor.redact(&text).into_owned();
+    Told::Event(match event {
+        AgentEvent::Started { pid } => RunEventKind::Process { pid },
+        AgentEvent::Session { session_id, model } => RunEventKind::Session { session_id, model },
+        AgentEvent::Output { text } => RunEventKind::Output { text: masked(text) },
+        AgentEvent::Tool { id, name, phase, detail } => {
+            RunEventKind::Tool { id, name, phase, detail: detail.map(masked) }
+        }
+        AgentEvent::Permission { tool, question, decision } => {
+            RunEventKind::Permission { tool, question: question.map(masked), decision }
+        }
+        AgentEvent::Usage { usage, cost_usd } => {
+            RunEventKind::Usage { usage: usage_of(usage), cost: Cost::reported(cost_usd) }
+        }
+        AgentEvent::Retry { error } => {
+            RunEventKind::Retry { error: TaskError { message: masked(error.message), ..error } }
+        }
+        AgentEvent::Unknown { line } => RunEventKind::Unknown { line: masked(line) },
+        AgentEvent::LogLost { reason } => return Told::LogLost { reason },
+        _ => return Told::Nothing,
+    })
+}
+
+pub(crate) fn masked_denial(denial: &Denial, redactor: &Redactor) -> Denial {
+    let reason = denial.reason.as_ref().map(|reason| redactor.redact(reason).into_owned());
+    Denial { tool: denial.tool.clone(), reason }
+}
+
+/// What an agent said in its protocol, as records keep it.
+pub(crate) fn usage_of(usage: TokenUsage) -> Usage {
+    Usage {
+        input_tokens: usage.input_tokens,
+        output_tokens: usage.output_tokens,
+        cache_read_tokens: usage.cache_read_tokens,
+        cache_write_tokens: usage.cache_write_tokens,
+        reasoning_tokens: usage.reasoning_tokens,
+    }
+}

@@ -1,0 +1,107 @@
+//! Where a home keeps what.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use aiswitch_agent::AgentId;
+
+use crate::{HomeError, RunId, Runs};
+
+/// The permission bits of a home's files: the owner alone reads and writes.
+pub(crate) const FILE_MODE: u32 = 0o600;
+
+/// The permission bits of a home's folders: the owner alone enters.
+const FOLDER_MODE: u32 = 0o700;
+
+/// Where a home keeps what; nothing is read or made before a run needs it.
+///
+/// ```text
+/// config/                      what a person writes
+/// locks/
+/// state/agents.json            which agents work now
+/// state/tasks.json             the last runs
+/// runs/RUN/report.json
+/// runs/RUN/events.jsonl
+/// runs/RUN/agents/AGENT/       stdout.log, stderr.log
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home {
+    root: PathBuf,
+}
+
+impl Home {
+    /// The home in this folder, which need not exist yet.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The home itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What a person writes.
+    pub fn config_dir(&self) -> PathBuf {
+        self.root.join("config")
+    }
+
+    /// The files of locks.
+    pub fn locks_dir(&self) -> PathBuf {
+        self.root.join("locks")
+    }
+
+    /// What runs now, and what ran lately.
+    pub fn state_dir(&self) -> PathBuf {
+        self.root.join("state")
+    }
+
+    /// Which agents work now.
+    pub fn agents_file(&self) -> PathBuf {
+        self.state_dir().join("agents.json")
+    }
+
+    /// The last runs.
+    pub fn tasks_file(&self) -> PathBuf {
+        self.state_dir().join("tasks.json")
+    }
+
+    /// One folder a run.
+    pub fn runs_dir(&self) -> PathBuf {
+        self.root.join("runs")
+    }
+
+    /// The folder of one run.
+    pub fn run_dir(&self, run: &RunId) -> PathBuf {
+        self.runs_dir().join(run.to_string())
+    }
+
+    /// The report of one run.
+    pub fn report_file(&self, run: &RunId) -> PathBuf {
+        self.run_dir(run).join("report.json")
+    }
+
+    /// The events of one run, one JSON document a line.
+    pub fn events_file(&self, run: &RunId) -> PathBuf {
+        self.run_dir(run).join("events.jsonl")
+    }
+
+    /// What one agent printed in one run: `stdout.log` and `stderr.log`.
+    pub fn agent_dir(&self, run: &RunId, agent: &AgentId) -> PathBuf {
+        self.run_dir(run).join("agents").join(agent.as_ref())
+    }
+
+    /// The runs that this home keeps.
+    pub fn runs(&self) -> Runs<'_> {
+        Runs::new(self)
+    }
+}
+
+/// Makes a folder, and those above it, for the owner alone; one that is there stays as it is.
+pub(crate) fn make_folder(path: &Path) -> Result<(), HomeError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(FOLDER_MODE)
+        .create(path)
+        .map_err(HomeError::io("make the folder", path))
+}

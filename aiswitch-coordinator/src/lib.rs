@@ -1,0 +1,48 @@
+#![doc = include_str!("../README.md")]
+
+mod aggregate;
+mod clock;
+mod coordinator;
+mod error;
+mod event;
+mod heard;
+mod home;
+mod journal;
+mod nearest;
+mod part;
+mod plan;
+mod ready;
+mod report;
+mod run;
+mod runs;
+mod state;
+
+pub use aggregate::{HAND_OVER_BYTES_MAX, aggregate_results, hand_over};
+pub use coordinator::{Coordinator, PlannedLaunch, PlannedVariable};
+pub use error::{HomeError, RunError};
+pub use event::{EVENT_VERSION, RunEvent, RunEventKind};
+pub use home::Home;
+pub use journal::EVENTS_BYTES_MAX;
+pub use nearest::nearest;
+pub use part::ANSWER_BYTES_MAX;
+pub use plan::{
+    AGENTS_MAX, Aggregate, Assignment, MAX_PARALLEL_DEFAULT, OnFailure, Order, PROMPT_BYTES_MAX, Plan,
+};
+pub use report::{
+    AgentReport, Answer, Outcome, REPORT_VERSION, RunId, RunIdError, RunMode, RunReport, RunStatus,
+    TaskReport,
+};
+pub use runs::{Events, Runs};
+pub use state::{
+    AgentRecord, PROMPT_START_BYTES_MAX, ProcessMark, RunRecordSummary, RunState, TASKS_KEPT_MAX,
+};
+
+// What a program that uses this crate alone needs to fill a plan and read a report.
+pub use aiswitch_agent::{
+    Agent, AgentId, AgentSpec, Decision, Denial, Driver, ErrorKind, Limits, MemoryAgent, PermissionMode,
+    TaskError, TaskResult, TaskSpec, TaskStatus, ToolPhase, built_in, built_ins,
+};
+pub use aiswitch_env::{Ambient, Origin, Preset, PresetName};
+pub use aiswitch_lock::{FileLockManager, LockManager, MemoryLockManager};
+pub use aiswitch_tokens::{Cost, CostSource, CostSummary, NanoUsd, Usage, UsageSummary};
+pub use tokio_util::sync::CancellationToken;

@@ -1,0 +1,344 @@
+//! One agent's part of a run: its time-outs, its stop and how it ended.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aiswitch_agent::{
+    Agent, AgentError, AgentEvent, ErrorKind, Limits, Profile, RunContext, TaskError, TaskResult, TaskSpec,
+    TaskStatus, event_channel,
+};
+use aiswitch_env::Environment;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::Outcome;
+use crate::error::chain;
+
+/// How long an agent may take to stop beyond the two graces that its own stop takes.
+const STOP_MARGIN: Duration = Duration::from_secs(2);
+
+/// The longest answer that is kept, in bytes; an agent whose answer is longer has failed, and keeps the start of it.
+pub const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Further away than any run lasts; `sleep_until` needs a moment that the clock can express.
+const NEVER: Duration = Duration::from_hours(100 * 365 * 24);
+
+/// One agent's part of a run, before it starts.
+#[derive(Debug)]
+pub(crate) struct Part {
+    /// Its place in the plan, which goes with all that it tells.
+    pub(crate) index: usize,
+    pub(crate) agent: Arc<dyn Agent>,
+    pub(crate) task: TaskSpec,
+    pub(crate) environment: Environment,
+    pub(crate) limits: Limits,
+    pub(crate) output_dir: Option<std::path::PathBuf>,
+    pub(crate) marker: String,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) idle_timeout: Option<Duration>,
+    /// Stops it when the run does; its own token, so that a time-out stops it alone.
+    pub(crate) cancel: CancellationToken,
+    pub(crate) told: mpsc::Sender<(usize, AgentEvent)>,
+}
+
+/// How a part ended.
+#[derive(Debug)]
+pub(crate) enum PartEnd {
+    /// By itself.
+    Own(Result<TaskResult, AgentError>),
+    /// It was asked to stop; `None` when it did not and was killed.
+    Stopped { why: Stop, last: Option<TaskResult> },
+    /// Its code panicked.
+    Panicked { message: String },
+}
+
+/// Why a part was asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// The run stops.
+    Run,
+    /// Its time is over.
+    TimedOut(Duration),
+    /// It gave no sign of life.
+    Idle(Duration),
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Run => f.write_str("the run stopped"),
+            Self::TimedOut(after) => write!(f, "it did not end within {after:?}"),
+            Self::Idle(after) => write!(f, "it gave no sign of life for {after:?}"),
+        }
+    }
+}
+
+/// The moments at which a part is stopped, and then killed.
+#[derive(Debug)]
+struct Deadlines {
+    timeout: Option<(Instant, Duration)>,
+    idle: Option<(Instant, Duration)>,
+    /// Set once the part was asked to stop.
+    kill: Option<Instant>,
+}
+
+impl Deadlines {
+    fn new(part: &Part) -> Self {
+        let after = |duration: Option<Duration>| {
+            duration.map(|duration| (Instant::now() + duration.min(NEVER), duration))
+        };
+        Self { timeout: after(part.timeout), idle: after(part.idle_timeout), kill: None }
+    }
+
+    fn heard(&mut self) {
+        if let Some((at, after)) = &mut self.idle {
+            *at = Instant::now() + (*after).min(NEVER);
+        }
+    }
+
+    fn next(&self) -> Instant {
+        let stops = [self.timeout, self.idle].into_iter().flatten().map(|(at, _)| at).min();
+        self.kill.or(stops).unwrap_or_else(|| Instant::now() + NEVER)
+    }
+
+    /// Why to stop, when the next deadline is that of a stop.
+    fn over(&self) -> Stop {
+        match (self.timeout, self.idle) {
+            (Some((timeout_at, _)), Some((idle_at, after))) if idle_at < timeout_at => Stop::Idle(after),
+            (Some((_, after)), _) => Stop::TimedOut(after),
+            (None, Some((_, after))) => Stop::Idle(after),
+            (None, None) => Stop::Run,
+        }
+    }
+}
+
+/// Does one agent's part: hands its events on, stops it in time, and kills it when it does not stop.
+///
+/// All that the agent told is handed on before this ends.
+///
+/// # Cancel safety
+/// Dropping the future drops the agent's, which kills its processes at once.
+pub(crate) async fn run_part(part: Part) -> PartEnd {
+    let mut deadlines = Deadlines::new(&part);
+    let Part { index, agent, task, environment, limits, output_dir, marker, cancel, told, .. } = part;
+    let (events, mut heard) = event_channel(agent.profile().id.clone());
+    let context = RunContext { environment, events, cancel: cancel.clone(), limits, output_dir, marker };
+    let mut work = agent.run(task, context);
+    let mut stop = None;
+    let own = loop {
+        // The end first, so that an agent that ended in time is not stopped; then time, which a flood must not delay.
+        tokio::select! {
+            biased;
+            own = &mut work => {
+                // Whoever ends after it was asked to stop may have ended because of that.
+                stop = stop.or(cancel.is_cancelled().then_some(Stop::Run));
+                break Some(own);
+            }
+            () = sleep_until(deadlines.next()) => {
+                if stop.is_some() {
+                    break None;
+                }
+                stop = Some(deadlines.over());
+                cancel.cancel();
+            }
+            () = cancel.cancelled(), if stop.is_none() => stop = Some(Stop::Run),
+            Some((_, event)) = heard.recv() => {
+                deadlines.heard();
+                hand_on(&told, index, event).await;
+            }
+        }
+        if stop.is_some() && deadlines.kill.is_none() {
+            deadlines.kill =
+                Some(Instant::now() + limits.stop_grace.saturating_mul(2).min(NEVER) + STOP_MARGIN);
+        }
+    };
+    drop(work);
+    while let Ok((_, event)) = heard.try_recv() {
+        hand_on(&told, index, event).await;
+    }
+    match (stop, own) {
+        (Some(why), None) => PartEnd::Stopped { why, last: None },
+        (Some(why), Some(Ok(last))) => PartEnd::Stopped { why, last: Some(last) },
+        (_, own) => PartEnd::Own(own.expect("only a part that was stopped is killed")),
+    }
+}
+
+async fn hand_on(told: &mpsc::Sender<(usize, AgentEvent)>, index: usize, event: AgentEvent) {
+    // An error means that the run was dropped, and this part is about to be.
+    drop(told.send((index, event)).await);
+}
+
+/// What the end of a part means.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Verdict {
+    pub(crate) outcome: Outcome,
+    pub(crate) error: Option<TaskError>,
+    pub(crate) result: Option<TaskResult>,
+}
+
+/// Judges the end of a part; what an agent says of itself counts only as far as the rest bears it out.
+pub(crate) fn judge(end: PartEnd) -> Verdict {
+    match end {
+        PartEnd::Own(Ok(result)) => judge_result(bounded(result)),
+        PartEnd::Own(Err(error)) => {
+            Verdict { outcome: Outcome::Failed, error: Some(not_started(&error)), result: None }
+        }
+        PartEnd::Stopped { why: Stop::Run, last } => {
+            let error = last.is_none().then(|| fault(ErrorKind::Timeout, killed("the run stopped")));
+            Verdict { outcome: Outcome::Cancelled, error, result: last.map(bounded) }
+        }
+        PartEnd::Stopped { why, last } => {
+            let message = if last.is_none() { killed(&why.to_string()) } else { why.to_string() };
+            Verdict {
+                outcome: Outcome::TimedOut,
+                error: Some(fault(ErrorKind::Timeout, message)),
+                result: last,
+            }
+        }
+        PartEnd::Panicked { message } => {
+            let error = fault(ErrorKind::Internal, format!("its driver panicked: {message}"));
+            Verdict { outcome: Outcome::Failed, error: Some(error), result: None }
+        }
+    }
+}
+
+fn judge_result(result: TaskResult) -> Verdict {
+    let has_answer = result.answer.as_ref().is_some_and(|answer| !answer.trim().is_empty());
+    let kind = result.error.as_ref().map(|error| error.kind);
+    let (outcome, fault) = match (result.status, kind) {
+        (TaskStatus::Cancelled, _) => (Outcome::Cancelled, None),
+        (TaskStatus::OverBudget, _) => (Outcome::OverBudget, None),
+        (TaskStatus::RateLimited, _) | (_, Some(ErrorKind::RateLimit)) => (
+            Outcome::RateLimited,
+            Some(fault(ErrorKind::RateLimit, "its provider takes no more requests for now".into())),
+        ),
+        (_, Some(ErrorKind::Crash)) => (Outcome::Crashed, None),
+        (TaskStatus::Denied, _) => (Outcome::Denied, None),
+        (_, Some(_)) => (Outcome::Failed, None),
+        (_, None) if !result.denials.is_empty() => (Outcome::Denied, None),
+        (TaskStatus::Completed, None) if has_answer => (Outcome::Completed, None),
+        (TaskStatus::Completed, None) => {
+            (Outcome::Failed, Some(fault(ErrorKind::Empty, "it ended well but answered nothing".into())))
+        }
+        (_, None) => {
+            (Outcome::Failed, Some(fault(ErrorKind::Protocol, "it failed and does not say why".into())))
+        }
+    };
+    Verdict { outcome, error: result.error.clone().or(fault), result: Some(result) }
+}
+
+/// Cuts an answer that is longer than what is kept, and says so.
+fn bounded(mut result: TaskResult) -> TaskResult {
+    if let Some(answer) = &mut result.answer
+        && answer.len() > ANSWER_BYTES_MAX
+    {
+        let message =
+            format!("its answer has {} bytes, and at most {ANSWER_BYTES_MAX} are kept", answer.len());
+        result.error.get_or_insert(fault(ErrorKind::Limit, message));
+        answer.truncate(answer.floor_char_boundary(ANSWER_BYTES_MAX));
+    }
+    result
+}
+
+fn fault(kind: ErrorKind, message: String) -> TaskError {
+    TaskError { kind, message, hint: None, reset_at: None }
+}
+
+fn killed(why: &str) -> String {
+    format!("{why}, and it had to be killed since it did not stop when asked to")
+}
+
+/// What is wrong with an agent that could not be started.
+pub(crate) fn not_started(error: &AgentError) -> TaskError {
+    let hint = match error {
+        AgentError::Mode { .. } => Some(
+            "choose a mode that it can keep to, or name under `modes` of its spec those that it keeps to"
+                .into(),
+        ),
+        _ => None,
+    };
+    TaskError { hint, ..fault(error.kind(), chain(error)) }
+}
+
+/// Adds what a person can do about a fault, where the agent itself did not say.
+pub(crate) fn with_hint(error: TaskError, profile: &Profile) -> TaskError {
+    TaskError { hint: error.hint.or_else(|| profile.hint(error.kind)), ..error }
+}
+
+#[cfg(test)]
+mod tests {
+    use aiswitch_agent::Denial;
+
+    use super::*;
+
+    fn judged(
+        status: TaskStatus,
+        answer: &str,
+        kind: Option<ErrorKind>,
+        denied: bool,
+    ) -> (Outcome, Option<ErrorKind>) {
+        let mut result = TaskResult::new(status);
+        result.answer = Some(answer.to_owned());
+        result.error = kind.map(|kind| fault(kind, "as the agent says".to_owned()));
+        result.denials.extend(denied.then(|| Denial { tool: "write".to_owned(), reason: None }));
+        let verdict = judge(PartEnd::Own(Ok(result)));
+        (verdict.outcome, verdict.error.map(|error| error.kind))
+    }
+
+    #[test]
+    fn what_an_agent_says_of_itself_counts_only_as_far_as_the_rest_bears_it_out() {
+        use ErrorKind as Kind;
+        use TaskStatus as Status;
+        for (status, answer, kind, denied, expected) in [
+            (Status::Completed, "42", None, false, (Outcome::Completed, None)),
+            (Status::Completed, " \n", None, false, (Outcome::Failed, Some(Kind::Empty))),
+            (Status::Completed, "42", None, true, (Outcome::Denied, None)),
+            (Status::Completed, "42", Some(Kind::Auth), false, (Outcome::Failed, Some(Kind::Auth))),
+            (Status::Completed, "42", Some(Kind::Crash), true, (Outcome::Crashed, Some(Kind::Crash))),
+            (Status::Failed, "", None, false, (Outcome::Failed, Some(Kind::Protocol))),
+            (Status::Failed, "", None, true, (Outcome::Denied, None)),
+            (Status::Failed, "", Some(Kind::RateLimit), false, (Outcome::RateLimited, Some(Kind::RateLimit))),
+            (Status::Failed, "", Some(Kind::Crash), false, (Outcome::Crashed, Some(Kind::Crash))),
+            (Status::Failed, "", Some(Kind::Provider), true, (Outcome::Failed, Some(Kind::Provider))),
+            (Status::Denied, "no", None, false, (Outcome::Denied, None)),
+            (Status::Cancelled, "half", None, false, (Outcome::Cancelled, None)),
+            (Status::RateLimited, "", None, false, (Outcome::RateLimited, Some(Kind::RateLimit))),
+            (Status::OverBudget, "", None, false, (Outcome::OverBudget, None)),
+        ] {
+            assert_eq!(
+                judged(status, answer, kind, denied),
+                expected,
+                "{status:?} {answer:?} {kind:?} {denied}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_answer_beyond_the_limit_is_cut_and_a_failure() {
+        let of = |bytes: usize| {
+            let result =
+                TaskResult { answer: Some("x".repeat(bytes)), ..TaskResult::new(TaskStatus::Completed) };
+            let verdict = judge(PartEnd::Own(Ok(result)));
+            let kept = verdict.result.and_then(|result| result.answer).map(|answer| answer.len());
+            (verdict.outcome, verdict.error.map(|error| error.kind), kept)
+        };
+        assert_eq!(of(ANSWER_BYTES_MAX), (Outcome::Completed, None, Some(ANSWER_BYTES_MAX)));
+        let expected = (Outcome::Failed, Some(ErrorKind::Limit), Some(ANSWER_BYTES_MAX));
+        assert_eq!(of(ANSWER_BYTES_MAX + 1), expected);
+    }
+
+    #[test]
+    fn an_answer_after_a_stop_is_a_part_of_one() {
+        let last = TaskResult { answer: Some("half".into()), ..TaskResult::new(TaskStatus::Completed) };
+        for (why, outcome) in [
+            (Stop::Run, Outcome::Cancelled),
+            (Stop::TimedOut(Duration::from_secs(5)), Outcome::TimedOut),
+            (Stop::Idle(Duration::from_secs(5)), Outcome::TimedOut),
+        ] {
+            let verdict = judge(PartEnd::Stopped { why, last: Some(last.clone()) });
+            assert_eq!((verdict.outcome, verdict.result), (outcome, Some(last.clone())), "{why:?}");
+        }
+    }
+}

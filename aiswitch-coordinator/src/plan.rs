@@ -1,0 +1,202 @@
+//! What a run is to do.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aiswitch_agent::{AgentId, PermissionMode};
+use aiswitch_env::PresetName;
+use serde::{Deserialize, Serialize};
+
+/// How many agents of a parallel run work at the same time unless the plan says otherwise.
+pub const MAX_PARALLEL_DEFAULT: NonZeroUsize = NonZeroUsize::new(8).expect("8 is not zero");
+
+/// The longest prompt, in bytes.
+pub const PROMPT_BYTES_MAX: usize = 1024 * 1024;
+
+/// The most agents that one run may have.
+pub const AGENTS_MAX: usize = 1000;
+
+/// What a run is to do: one prompt, the agents that get it, and the rules between them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// What the agents are asked.
+    pub prompt: String,
+    /// The folder that they work in; a relative one is taken from the folder of this process.
+    pub cwd: PathBuf,
+    /// Who works, in this order.
+    pub agents: Vec<Assignment>,
+    /// Side by side or one after the other.
+    pub order: Order,
+    /// What the agents may do; `None` is read-only when several agents share the folder, else write.
+    pub mode: Option<PermissionMode>,
+    /// How long each agent may take; `None` is without end.
+    pub timeout: Option<Duration>,
+    /// How long each agent may give no sign of life; `None` is without end.
+    pub idle_timeout: Option<Duration>,
+    /// What happens when an agent does not complete.
+    pub on_failure: OnFailure,
+    /// How the answers become one.
+    pub aggregate: Aggregate,
+}
+
+impl Plan {
+    /// A plan without agents: in parallel, without time-outs, going on after a failure, listing all answers.
+    pub fn new(prompt: impl Into<String>, cwd: impl Into<PathBuf>) -> Self {
+        Self {
+            prompt: prompt.into(),
+            cwd: cwd.into(),
+            agents: Vec::new(),
+            order: Order::default(),
+            mode: None,
+            timeout: None,
+            idle_timeout: None,
+            on_failure: OnFailure::Continue,
+            aggregate: Aggregate::List,
+        }
+    }
+
+    /// Adds an agent, without a preset and with its own model.
+    #[must_use]
+    pub fn with_agent(self, agent: AgentId) -> Self {
+        self.with_assignment(Assignment::new(agent))
+    }
+
+    /// Adds an agent with what is its own in this run.
+    #[must_use]
+    pub fn with_assignment(mut self, assignment: Assignment) -> Self {
+        self.agents.push(assignment);
+        self
+    }
+
+    /// Sets whether the agents work side by side or one after the other.
+    #[must_use]
+    pub fn with_order(mut self, order: Order) -> Self {
+        self.order = order;
+        self
+    }
+
+    /// Sets what the agents may do.
+    #[must_use]
+    pub fn with_mode(mut self, mode: PermissionMode) -> Self {
+        self.mode = Some(mode);
+        self
+    }
+
+    /// Sets how long each agent may take.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Sets how long each agent may give no sign of life.
+    #[must_use]
+    pub fn with_idle_timeout(mut self, idle_timeout: Duration) -> Self {
+        self.idle_timeout = Some(idle_timeout);
+        self
+    }
+
+    /// Sets what happens when an agent does not complete.
+    #[must_use]
+    pub fn with_on_failure(mut self, on_failure: OnFailure) -> Self {
+        self.on_failure = on_failure;
+        self
+    }
+
+    /// Sets how the answers become one.
+    #[must_use]
+    pub fn with_aggregate(mut self, aggregate: Aggregate) -> Self {
+        self.aggregate = aggregate;
+        self
+    }
+
+    /// What the agents may do in this plan: the mode that it names, else its default.
+    pub fn effective_mode(&self) -> PermissionMode {
+        match (self.mode, self.agents.len()) {
+            (Some(mode), _) => mode,
+            (None, 0 | 1) => PermissionMode::Write,
+            (None, _) => PermissionMode::ReadOnly,
+        }
+    }
+}
+
+/// One agent of a plan, with what is its own in this run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// The agent.
+    pub agent: AgentId,
+    /// The preset that its environment comes from; `None` gives it the credentials that it declares.
+    pub preset: Option<PresetName>,
+    /// The model that it is to use; `None` leaves that to the agent.
+    pub model: Option<String>,
+    /// How long it may take, instead of the plan's time.
+    pub timeout: Option<Duration>,
+}
+
+impl Assignment {
+    /// An agent without a preset, with its own model and the plan's time-out.
+    pub fn new(agent: AgentId) -> Self {
+        Self { agent, preset: None, model: None, timeout: None }
+    }
+
+    /// Sets the preset that its environment comes from.
+    #[must_use]
+    pub fn with_preset(mut self, preset: PresetName) -> Self {
+        self.preset = Some(preset);
+        self
+    }
+
+    /// Sets the model that it is to use.
+    #[must_use]
+    pub fn with_model(mut self, model: impl Into<String>) -> Self {
+        self.model = Some(model.into());
+        self
+    }
+
+    /// Sets how long it may take, instead of the plan's time.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+}
+
+/// Whether agents work side by side or one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// All get the same prompt, so many at the same time.
+    Parallel {
+        /// The most that work at the same time.
+        max_parallel: NonZeroUsize,
+    },
+    /// One after the other; each is given the answers before it, as [`hand_over`](crate::hand_over) writes them.
+    Sequential,
+}
+
+impl Default for Order {
+    fn default() -> Self {
+        Self::Parallel { max_parallel: MAX_PARALLEL_DEFAULT }
+    }
+}
+
+/// What happens to the other agents when one does not complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// They go on.
+    Continue,
+    /// Those that work are cancelled, those that wait are skipped.
+    Stop,
+}
+
+/// How the answers of a run become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Aggregate {
+    /// All answers in the order of the plan, each under its agent's name; one answer alone stands as it is.
+    List,
+    /// The answer that was complete first.
+    First,
+}

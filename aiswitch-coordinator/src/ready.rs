@@ -1,0 +1,197 @@
+//! The check at the door: a plan becomes agents that can start, or an error before anything starts.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aiswitch_agent::{Agent, AgentId, Launch, PermissionMode, Profile, TaskSpec};
+use aiswitch_env::{Ambient, Environment, PresetName, is_redirecting};
+
+use crate::nearest::nearest;
+use crate::plan::{AGENTS_MAX, PROMPT_BYTES_MAX};
+use crate::{Assignment, Coordinator, Plan, RunError, RunId};
+
+/// The longest file that a preset takes a value from, in bytes.
+const VALUE_BYTES_MAX: u64 = 64 * 1024;
+
+/// A plan that can start.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) agents: Vec<ReadyAgent>,
+    pub(crate) cwd: PathBuf,
+    pub(crate) mode: PermissionMode,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// An agent that can start.
+#[derive(Debug)]
+pub(crate) struct ReadyAgent {
+    pub(crate) agent: Arc<dyn Agent>,
+    pub(crate) environment: Environment,
+    pub(crate) model: Option<String>,
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl Ready {
+    /// The task of one agent.
+    pub(crate) fn task(&self, run: RunId, index: usize, prompt: String) -> TaskSpec {
+        let ready = &self.agents[index];
+        let id = format!("{run}-{}", ready.id());
+        TaskSpec {
+            id: id.parse().expect("a ULID, a hyphen and an agent's name make a task's name"),
+            prompt,
+            cwd: self.cwd.clone(),
+            mode: self.mode,
+            model: ready.model.clone(),
+            session_id: None,
+        }
+    }
+}
+
+impl ReadyAgent {
+    pub(crate) fn id(&self) -> &AgentId {
+        &self.agent.profile().id
+    }
+
+    /// What would be started for a task.
+    pub(crate) fn launch(&self, task: &TaskSpec) -> Result<Option<Launch>, aiswitch_agent::AgentError> {
+        self.agent.launch(task, &self.environment)
+    }
+}
+
+impl Coordinator {
+    /// Checks a plan and makes the environment of each of its agents.
+    pub(crate) fn ready(&self, plan: &Plan) -> Result<Ready, RunError> {
+        check_prompt(&plan.prompt)?;
+        if plan.agents.is_empty() {
+            return Err(RunError::NoAgents);
+        }
+        if plan.agents.len() > AGENTS_MAX {
+            return Err(RunError::TooManyAgents { count: plan.agents.len(), count_max: AGENTS_MAX });
+        }
+        check_unique(self.agents.iter().map(|agent| &agent.profile().id))?;
+        check_unique(plan.agents.iter().map(|assignment| &assignment.agent))?;
+        let cwd = check_cwd(&plan.cwd)?;
+        let mut warnings = Vec::new();
+        let mut agents = Vec::with_capacity(plan.agents.len());
+        for assignment in &plan.agents {
+            let ready = self.ready_agent(plan, assignment)?;
+            if assignment.preset.is_none() {
+                warnings.extend(not_passed_on(ready.agent.profile(), &self.ambient));
+            }
+            agents.push(ready);
+        }
+        Ok(Ready { agents, cwd, mode: plan.effective_mode(), warnings })
+    }
+
+    fn ready_agent(&self, plan: &Plan, assignment: &Assignment) -> Result<ReadyAgent, RunError> {
+        let name = &assignment.agent;
+        let ids = || self.agents.iter().map(|agent| &agent.profile().id);
+        let agent = self.agents.iter().find(|agent| agent.profile().id == *name).ok_or_else(|| {
+            let meant = nearest(name.as_ref(), ids().map(AsRef::as_ref));
+            RunError::UnknownAgent {
+                name: name.clone(),
+                nearest: meant.and_then(|meant| ids().find(|id| id.as_ref() == meant)).cloned(),
+            }
+        })?;
+        let timeout = assignment.timeout.or(plan.timeout);
+        if [timeout, plan.idle_timeout].contains(&Some(Duration::ZERO)) {
+            return Err(RunError::ZeroTimeout { agent: name.clone() });
+        }
+        let preset = assignment.preset.as_ref().map(|preset| self.resolve_preset(preset)).transpose()?;
+        let credentials: Vec<&str> = agent.profile().credentials.iter().map(String::as_str).collect();
+        let environment = Environment::compose(&self.ambient, &credentials, preset)?;
+        Ok(ReadyAgent { agent: Arc::clone(agent), environment, model: assignment.model.clone(), timeout })
+    }
+
+    fn resolve_preset(
+        &self,
+        name: &PresetName,
+    ) -> Result<std::collections::BTreeMap<String, aiswitch_env::Variable>, RunError> {
+        let preset = self.presets.get(name).ok_or_else(|| {
+            let meant = nearest(name.as_ref(), self.presets.keys().map(AsRef::as_ref));
+            RunError::UnknownPreset {
+                name: name.clone(),
+                nearest: meant
+                    .and_then(|meant| self.presets.keys().find(|name| name.as_ref() == meant))
+                    .cloned(),
+            }
+        })?;
+        Ok(preset.resolve(name, &self.ambient, &read_value)?)
+    }
+}
+
+fn check_prompt(prompt: &str) -> Result<(), RunError> {
+    if prompt.trim().is_empty() {
+        return Err(RunError::EmptyPrompt);
+    }
+    if prompt.len() > PROMPT_BYTES_MAX {
+        return Err(RunError::PromptTooLong { bytes: prompt.len(), bytes_max: PROMPT_BYTES_MAX });
+    }
+    match prompt.find('\0') {
+        Some(at) => Err(RunError::NulInPrompt { at }),
+        None => Ok(()),
+    }
+}
+
+fn check_unique<'a>(names: impl Iterator<Item = &'a AgentId>) -> Result<(), RunError> {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        if !seen.insert(name) {
+            return Err(RunError::DuplicateAgent { name: name.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// The folder to work in, from the root; agents' protocols take no other.
+fn check_cwd(cwd: &Path) -> Result<PathBuf, RunError> {
+    let error = |source| RunError::Cwd { cwd: cwd.to_owned(), source };
+    if !cwd.metadata().map_err(error)?.is_dir() {
+        return Err(error(io::ErrorKind::NotADirectory.into()));
+    }
+    let whole = std::path::absolute(cwd).map_err(error)?;
+    if whole.to_str().is_none() {
+        return Err(RunError::CwdNotUtf8 { cwd: whole });
+    }
+    Ok(whole)
+}
+
+/// The text of a file that a preset takes a value from.
+fn read_value(path: &Path) -> io::Result<String> {
+    // Opening a pipe would wait for its writer.
+    if !path.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    let mut text = String::new();
+    File::open(path)?.take(VALUE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > VALUE_BYTES_MAX {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it has more than {VALUE_BYTES_MAX} bytes"),
+        ));
+    }
+    Ok(text)
+}
+
+/// Says which variables of the caller would lead this agent elsewhere, and do not.
+fn not_passed_on(profile: &Profile, ambient: &Ambient) -> Option<String> {
+    // The vendor's word starts the names of its variables: ANTHROPIC_API_KEY and ANTHROPIC_BASE_URL, CODEX_HOME.
+    let word = |name: &str| name.split('_').next().unwrap_or_default().to_owned();
+    let mut vendors: BTreeSet<String> = profile.credentials.iter().map(|name| word(name)).collect();
+    let uses_network = !vendors.is_empty();
+    vendors.insert(profile.driver.to_string().to_ascii_uppercase());
+    let is_general = |name: &str| {
+        name.to_ascii_uppercase().ends_with("_PROXY") || name.starts_with("NODE_") || name.starts_with("SSL_")
+    };
+    let names: Vec<&str> = ambient
+        .names()
+        .filter(|name| is_redirecting(name))
+        .filter(|name| vendors.contains(&word(name)) || (uses_network && is_general(name)))
+        .collect();
+    let (agent, names) = (&profile.id, (!names.is_empty()).then(|| names.join("`, `"))?);
+    Some(format!("the caller's `{names}` is not passed on to agent `{agent}`; put it in a preset to do so"))
+}

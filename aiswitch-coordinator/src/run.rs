@@ -1,0 +1,496 @@
+//! The loop: all state of a run is here, and nothing else changes it.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aiswitch_agent::{AgentEvent, AgentId, Limits, TaskError, sweep};
+use aiswitch_env::Redactor;
+use aiswitch_tokens::{Cost, UsageRecord, UsageSummary};
+use chrono::{DateTime, Utc};
+use tokio::sync::mpsc;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::aggregate::{aggregate_results, hand_over};
+use crate::clock;
+use crate::error::{HomeError, chain};
+use crate::event::EVENT_VERSION;
+use crate::heard::{Heard, Told, kind_of, masked_denial, usage_of};
+use crate::journal::Journal;
+use crate::part::{Part, PartEnd, Verdict, judge, run_part, with_hint};
+use crate::ready::Ready;
+use crate::report::REPORT_VERSION;
+use crate::state::{ProcessMark, State, prompt_start};
+use crate::{
+    AgentRecord, AgentReport, OnFailure, Order, Outcome, Plan, RunEvent, RunEventKind, RunId, RunMode,
+    RunRecordSummary, RunReport, RunState, RunStatus, TaskReport,
+};
+
+/// How often the loop looks at the agents' memory, and writes the state files when something changed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How many events may wait for the loop before agents wait for it.
+const EVENTS_MAX: usize = 1024;
+
+/// How many events are heard before the loop looks for ends, so that a flood of one agent cannot hide them.
+const EVENTS_PER_TURN: usize = 64;
+
+/// How many different warnings a report has.
+const WARNINGS_MAX: usize = 100;
+
+/// What a run is made of.
+#[derive(Debug)]
+pub(crate) struct Start<'a> {
+    pub(crate) id: RunId,
+    pub(crate) started_at: DateTime<Utc>,
+    pub(crate) plan: &'a Plan,
+    pub(crate) ready: Ready,
+    pub(crate) limits: Limits,
+    pub(crate) cancel: CancellationToken,
+    /// Where it is kept; `None` keeps nothing.
+    pub(crate) records: Option<(Journal, State)>,
+}
+
+/// A run that goes on.
+pub(crate) struct Run<'a, F> {
+    start: Start<'a>,
+    started: Instant,
+    slots: Vec<Slot>,
+    /// The first agent that has not started; all behind it have not either.
+    next: usize,
+    parts: JoinSet<PartEnd>,
+    places: HashMap<Id, usize>,
+    told: mpsc::Sender<(usize, AgentEvent)>,
+    hearing: mpsc::Receiver<(usize, AgentEvent)>,
+    /// Stops all parts; a child of the caller's token.
+    stop: CancellationToken,
+    halt: Option<Halt>,
+    saves: JoinSet<Result<(), HomeError>>,
+    state_changed: bool,
+    seq: u64,
+    warnings: Vec<String>,
+    on_event: F,
+}
+
+/// Why no further agent starts.
+#[derive(Debug)]
+enum Halt {
+    /// The caller cancelled the run.
+    Caller,
+    /// An agent did not complete.
+    Failure { agent: AgentId, outcome: Outcome },
+}
+
+impl Halt {
+    fn reason(&self) -> String {
+        match self {
+            Self::Caller => "the run was cancelled".to_owned(),
+            Self::Failure { agent, outcome } => {
+                format!("agent `{agent}` ended {outcome}, and the run stops on failure")
+            }
+        }
+    }
+}
+
+/// One agent's place in the run.
+#[derive(Debug)]
+struct Slot {
+    redactor: Redactor,
+    heard: Heard,
+    started: Option<(Instant, DateTime<Utc>)>,
+    report: Option<AgentReport>,
+}
+
+impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
+    pub(crate) fn new(start: Start<'a>, on_event: F) -> Self {
+        let slots = start.ready.agents.iter().map(|ready| Slot {
+            redactor: ready.environment.redactor(),
+            heard: Heard::default(),
+            started: None,
+            report: None,
+        });
+        let (told, hearing) = mpsc::channel(EVENTS_MAX);
+        Self {
+            started: Instant::now(),
+            slots: slots.collect(),
+            next: 0,
+            parts: JoinSet::new(),
+            places: HashMap::new(),
+            told,
+            hearing,
+            stop: start.cancel.child_token(),
+            halt: None,
+            saves: JoinSet::new(),
+            state_changed: false,
+            seq: 0,
+            warnings: Vec::new(),
+            on_event,
+            start,
+        }
+    }
+
+    /// Does the run to its end.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops all parts, which kills the agents' processes at once; no report is made.
+    pub(crate) async fn drive(mut self) -> RunReport {
+        let agents = self.start.ready.agents.iter().map(|ready| ready.id().clone()).collect();
+        self.tell(None, RunEventKind::RunStarted { mode: self.mode(), agents });
+        for warning in std::mem::take(&mut self.start.ready.warnings) {
+            self.warn(warning);
+        }
+        let mut look = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut batch = Vec::with_capacity(EVENTS_PER_TURN);
+        loop {
+            self.start_more();
+            if self.parts.is_empty() {
+                break;
+            }
+            // Events before ends, so that an agent's last words are heard before its end; the look is rare and short.
+            tokio::select! {
+                biased;
+                _ = look.tick() => self.look(),
+                _ = self.hearing.recv_many(&mut batch, EVENTS_PER_TURN) => {}
+                Some(saved) = self.saves.join_next() => self.saved(saved),
+                Some(ended) = self.parts.join_next_with_id() => self.collect(ended),
+                () = self.start.cancel.cancelled(), if self.halt.is_none() => {}
+            }
+            for (index, event) in batch.drain(..) {
+                self.hear(index, event);
+            }
+            while let Some(ended) = self.parts.try_join_next_with_id() {
+                self.collect(ended);
+            }
+        }
+        self.finish().await
+    }
+
+    /// Starts as many agents as may work now; after a halt, ends those that wait instead.
+    fn start_more(&mut self) {
+        self.notice_cancel();
+        let limit = match self.start.plan.order {
+            Order::Parallel { max_parallel } => max_parallel.get(),
+            Order::Sequential => 1,
+        };
+        while self.halt.is_none() && self.next < self.slots.len() && self.parts.len() < limit {
+            self.start_part(self.next);
+            self.next += 1;
+        }
+    }
+
+    fn start_part(&mut self, index: usize) {
+        let id = self.id(index);
+        let prompt = self.prompt(index);
+        self.slots[index].started = Some((Instant::now(), clock::now()));
+        let ready = &self.start.ready.agents[index];
+        let driver = ready.agent.profile().driver.to_string();
+        self.tell(Some(index), RunEventKind::Started { driver });
+        let output_dir = match self.start.records.as_ref().map(|(journal, _)| journal.agent_dir(&id)) {
+            Some(Ok(path)) => Some(path),
+            Some(Err(error)) => {
+                self.warn(format!("the raw output of agent `{id}` is not kept: {}", chain(&error)));
+                None
+            }
+            None => None,
+        };
+        let ready = &self.start.ready.agents[index];
+        let part = Part {
+            index,
+            agent: ready.agent.clone(),
+            task: self.start.ready.task(self.start.id, index, prompt),
+            environment: ready.environment.clone(),
+            limits: self.start.limits,
+            output_dir,
+            marker: format!("{}:{id}", self.start.id),
+            timeout: ready.timeout,
+            idle_timeout: self.start.plan.idle_timeout,
+            cancel: self.stop.child_token(),
+            told: self.told.clone(),
+        };
+        let place = self.parts.spawn(run_part(part)).id();
+        self.places.insert(place, index);
+        self.state_changed = true;
+    }
+
+    /// The prompt of an agent; one of a sequence is given the answers before it.
+    fn prompt(&mut self, index: usize) -> String {
+        let prompt = &self.start.plan.prompt;
+        if self.start.plan.order != Order::Sequential {
+            return prompt.clone();
+        }
+        let answers: Vec<(&AgentId, &str)> = self.slots[..index]
+            .iter()
+            .filter_map(|slot| slot.report.as_ref())
+            .filter(|report| report.status == Outcome::Completed)
+            .filter_map(|report| Some((&report.id, report.answer.as_deref()?)))
+            .collect();
+        let (prompt, cut) = hand_over(prompt, &answers);
+        let cut: Vec<AgentId> = cut.into_iter().cloned().collect();
+        for answer in cut {
+            self.warn(format!("the answer of agent `{answer}` was cut for agent `{}`", self.id(index)));
+        }
+        prompt
+    }
+
+    fn hear(&mut self, index: usize, event: AgentEvent) {
+        let id = self.id(index);
+        let slot = &mut self.slots[index];
+        slot.heard.note(&event);
+        self.state_changed |= matches!(event, AgentEvent::Started { .. });
+        match kind_of(event, &slot.redactor) {
+            Told::Event(kind) => self.tell(Some(index), kind),
+            Told::LogLost { reason } => {
+                self.warn(format!("the raw output of agent `{id}` is not kept: {reason}"));
+            }
+            Told::Nothing => {}
+        }
+    }
+
+    fn collect(&mut self, ended: Result<(Id, PartEnd), JoinError>) {
+        let (place, end) = match ended {
+            Ok(ended) => ended,
+            Err(error) => (error.id(), PartEnd::Panicked { message: panic_message(error) }),
+        };
+        // What the part told before its end is in the queue by now; what others tell meanwhile may wait.
+        for _ in 0..self.hearing.len() {
+            if let Ok((index, event)) = self.hearing.try_recv() {
+                self.hear(index, event);
+            }
+        }
+        // A part may hear of the caller's cancel before the loop does.
+        self.notice_cancel();
+        let index = self.places.remove(&place).expect("each part has a place");
+        let report = self.report(index, judge(end));
+        let failed = report.status != Outcome::Completed;
+        let halt = Halt::Failure { agent: report.id.clone(), outcome: report.status };
+        self.end_part(index, report);
+        if failed && self.halt.is_none() && self.start.plan.on_failure == OnFailure::Stop {
+            self.halt(halt);
+        }
+    }
+
+    fn end_part(&mut self, index: usize, report: AgentReport) {
+        self.slots[index].report = Some(report.clone());
+        self.state_changed = true;
+        self.tell(Some(index), RunEventKind::Ended { report: Box::new(report) });
+    }
+
+    fn notice_cancel(&mut self) {
+        if self.halt.is_none() && self.start.cancel.is_cancelled() {
+            self.halt(Halt::Caller);
+        }
+    }
+
+    /// Stops all agents that work, and ends those that wait.
+    fn halt(&mut self, halt: Halt) {
+        self.stop.cancel();
+        let outcome = match halt {
+            Halt::Caller => Outcome::Cancelled,
+            Halt::Failure { .. } => Outcome::Skipped,
+        };
+        self.halt = Some(halt);
+        for index in self.next..self.slots.len() {
+            let report = self.report(index, Verdict { outcome, error: None, result: None });
+            self.end_part(index, report);
+        }
+        self.next = self.slots.len();
+    }
+
+    /// Puts together what an agent told, how it ended and what that means.
+    fn report(&self, index: usize, Verdict { outcome, error, result }: Verdict) -> AgentReport {
+        let profile = self.start.ready.agents[index].agent.profile();
+        let Slot { redactor, heard, started, .. } = &self.slots[index];
+        let masked = |text: &str| redactor.redact(text).into_owned();
+        let result = result.as_ref();
+        let partial = (outcome != Outcome::Completed && !heard.text.is_empty()).then_some(&heard.text);
+        let halted = matches!(outcome, Outcome::Cancelled | Outcome::Skipped);
+        AgentReport {
+            id: profile.id.clone(),
+            driver: profile.driver.to_string(),
+            status: outcome,
+            answer: result.and_then(|result| result.answer.as_ref()).or(partial).map(|text| masked(text)),
+            session_id: result.and_then(|result| result.session_id.clone()).or(heard.session_id.clone()),
+            model: result.and_then(|result| result.model.clone()).or(heard.model.clone()),
+            usage: result.and_then(|result| result.usage.map(usage_of)).or(heard.usage),
+            cost: match Cost::reported(result.and_then(|result| result.cost_usd)) {
+                Cost { usd: None, .. } => heard.cost,
+                known => known,
+            },
+            error: error
+                .map(|error| with_hint(error, profile))
+                .map(|error| TaskError { message: masked(&error.message), ..error }),
+            reason: self.halt.as_ref().filter(|_| halted).map(Halt::reason),
+            denials: result
+                .map(|result| result.denials.iter().map(|denial| masked_denial(denial, redactor)).collect())
+                .unwrap_or_default(),
+            started_at: started.map(|(_, at)| at),
+            ended_at: started.map(|_| clock::now()),
+            duration_ms: started.map_or(0, |(since, _)| clock::ms_since(since)),
+            restarts: 0,
+            pid: heard.pid,
+            unknown_lines: heard.unknown_lines,
+            memory_bytes_peak: heard.memory_bytes_peak,
+        }
+    }
+
+    /// Looks at the agents' memory, which blocks for some tens of microseconds a process, and keeps the state files new.
+    fn look(&mut self) {
+        let now = clock::now();
+        for (ready, slot) in self.start.ready.agents.iter().zip(&mut self.slots) {
+            let (Some(pid), None) = (slot.heard.pid, &slot.report) else { continue };
+            if let Some(sample) = aiswitch_metrics::sample(ready.id().as_ref(), pid, now) {
+                slot.heard.memory_bytes_peak = slot.heard.memory_bytes_peak.max(Some(sample.memory_bytes));
+            }
+        }
+        if self.state_changed && self.saves.is_empty() {
+            self.save(None);
+        }
+    }
+
+    /// Starts writing the state files, if the run is kept.
+    fn save(&mut self, report: Option<&RunReport>) {
+        self.state_changed = false;
+        let Some((_, state)) = &self.start.records else { return };
+        let process = ProcessMark::own();
+        let agents = self.start.ready.agents.iter().zip(&self.slots).filter_map(|(ready, slot)| {
+            let ((_, started_at), None) = (slot.started?, &slot.report) else { return None };
+            Some(AgentRecord {
+                agent: ready.id().clone(),
+                run_id: self.start.id,
+                driver: ready.agent.profile().driver.to_string(),
+                pid: slot.heard.pid,
+                started_at,
+                process,
+            })
+        });
+        self.saves.spawn(state.clone().save(self.start.task_record(report), agents.collect()));
+    }
+
+    fn saved(&mut self, saved: Result<Result<(), HomeError>, JoinError>) {
+        let problem = match saved {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => chain(&error),
+            Err(error) => panic_message(error),
+        };
+        self.warn(format!("the state of the run is not kept: {problem}"));
+    }
+
+    async fn finish(mut self) -> RunReport {
+        while let Some(saved) = self.saves.join_next().await {
+            self.saved(saved);
+        }
+        if sweep(&self.start.id.to_string()) > 0 {
+            self.warn("processes that agents had left running were killed".to_owned());
+        }
+        let agents: Vec<AgentReport> = self.slots.iter().filter_map(|slot| slot.report.clone()).collect();
+        let plan = self.start.plan;
+        let mut report = RunReport {
+            v: REPORT_VERSION,
+            run_id: self.start.id,
+            mode: self.mode(),
+            status: RunStatus::of(agents.iter().map(|report| report.status)),
+            started_at: self.start.started_at,
+            duration_ms: clock::ms_since(self.started),
+            task: TaskReport {
+                prompt: plan.prompt.clone(),
+                cwd: self.start.ready.cwd.clone(),
+                mode: self.start.ready.mode,
+            },
+            totals: totals(&agents),
+            answer: aggregate_results(plan.aggregate, &agents),
+            agents,
+            warnings: self.warnings.clone(),
+        };
+        // The report first: a run that the state files show as ended has one.
+        if let Some(Err(error)) = self.start.records.as_ref().map(|(journal, _)| journal.keep(&report)) {
+            self.warn(format!("the report is not kept: {}", chain(&error)));
+        }
+        self.save(Some(&report));
+        while let Some(saved) = self.saves.join_next().await {
+            self.saved(saved);
+        }
+        report.warnings.clone_from(&self.warnings);
+        self.tell(None, RunEventKind::Report { report: Box::new(report.clone()) });
+        report
+    }
+
+    fn tell(&mut self, index: Option<usize>, kind: RunEventKind) {
+        self.seq += 1;
+        let agent = index.map(|index| self.id(index));
+        let event =
+            RunEvent { v: EVENT_VERSION, run: self.start.id, seq: self.seq, at: clock::now(), agent, kind };
+        let added = self.start.records.as_mut().map(|(journal, _)| journal.add(&event));
+        (self.on_event)(&event);
+        if let Some(Err(error)) = added {
+            self.warn(chain(&error));
+        }
+    }
+
+    /// Says a thing once, as an event and in the report.
+    fn warn(&mut self, message: String) {
+        if self.warnings.len() < WARNINGS_MAX && !self.warnings.contains(&message) {
+            self.warnings.push(message.clone());
+            self.tell(None, RunEventKind::Warning { message });
+        }
+    }
+
+    fn id(&self, index: usize) -> AgentId {
+        self.start.ready.agents[index].id().clone()
+    }
+
+    fn mode(&self) -> RunMode {
+        self.start.mode()
+    }
+}
+
+impl Start<'_> {
+    fn mode(&self) -> RunMode {
+        match self.plan.order {
+            Order::Parallel { .. } => RunMode::Parallel,
+            Order::Sequential => RunMode::Sequential,
+        }
+    }
+
+    /// The run's line in `tasks.json`; with a report when it has ended.
+    pub(crate) fn task_record(&self, report: Option<&RunReport>) -> RunRecordSummary {
+        RunRecordSummary {
+            run_id: self.id,
+            status: report.map_or(RunState::Running, |report| RunState::Ended(report.status)),
+            mode: self.mode(),
+            agents: self.ready.agents.iter().map(|ready| ready.id().clone()).collect(),
+            prompt_start: prompt_start(&self.plan.prompt),
+            cwd: self.ready.cwd.clone(),
+            started_at: self.started_at,
+            duration_ms: report.map(|report| report.duration_ms),
+            process: ProcessMark::own(),
+        }
+    }
+}
+
+/// The sum over all agents that started.
+fn totals(agents: &[AgentReport]) -> UsageSummary {
+    let records: Vec<UsageRecord> = agents
+        .iter()
+        .filter(|report| report.started_at.is_some())
+        .map(|report| UsageRecord {
+            agent: report.id.to_string(),
+            model: report.model.clone(),
+            usage: report.usage,
+            cost: report.cost,
+        })
+        .collect();
+    UsageSummary::of(&records)
+}
+
+fn panic_message(error: JoinError) -> String {
+    let text = |payload: Box<dyn Any + Send>| match payload.downcast::<String>() {
+        Ok(text) => *text,
+        Err(payload) => {
+            payload.downcast_ref::<&str>().map_or_else(|| "without words".to_owned(), ToString::to_string)
+        }
+    };
+    error.try_into_panic().map_or_else(|error| error.to_string(), text)
+}

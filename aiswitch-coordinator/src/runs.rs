@@ -1,0 +1,118 @@
+//! The runs that a home keeps, for those who look back.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+
+use crate::error::HomeError;
+use crate::state::{read_agents, read_tasks};
+use crate::{AgentRecord, Home, RunEvent, RunId, RunRecordSummary, RunReport};
+
+/// The runs that a home keeps, for those who look back.
+#[derive(Clone, Copy, Debug)]
+pub struct Runs<'a> {
+    home: &'a Home,
+}
+
+impl<'a> Runs<'a> {
+    pub(crate) fn new(home: &'a Home) -> Self {
+        Self { home }
+    }
+
+    /// The last runs, the latest first; see [`TASKS_KEPT_MAX`](crate::TASKS_KEPT_MAX).
+    ///
+    /// A run whose process is gone without having ended it is [`Interrupted`](crate::RunState::Interrupted).
+    ///
+    /// # Errors
+    /// The file is damaged or cannot be read; a home without one has no runs.
+    pub fn list(self) -> Result<Vec<RunRecordSummary>, HomeError> {
+        read_tasks(self.home)
+    }
+
+    /// The agents that work now, in all runs of this home.
+    ///
+    /// # Errors
+    /// The file is damaged or cannot be read; a home without one has no agents at work.
+    pub fn agents_at_work(self) -> Result<Vec<AgentRecord>, HomeError> {
+        read_agents(self.home)
+    }
+
+    /// The run that is meant: `last`, a whole name, or the start of one that fits no other.
+    ///
+    /// # Errors
+    /// No run or several are meant, or the folder of runs cannot be read.
+    pub fn resolve(self, wanted: &str) -> Result<RunId, HomeError> {
+        let start = if wanted == "last" { String::new() } else { wanted.to_ascii_uppercase() };
+        let mut found: Vec<RunId> = self.folders()?;
+        found.retain(|run| run.to_string().starts_with(&start));
+        found.sort_by_key(|run| std::cmp::Reverse(*run));
+        match found.as_slice() {
+            [only] => Ok(*only),
+            [last, ..] if wanted == "last" => Ok(*last),
+            [first, second, ..] if !wanted.is_empty() => Err(HomeError::Ambiguous {
+                wanted: wanted.escape_default().to_string(),
+                count: found.len(),
+                first: *first,
+                second: *second,
+            }),
+            _ => Err(HomeError::NoRun { wanted: wanted.escape_default().to_string() }),
+        }
+    }
+
+    /// The report of a run that ended.
+    ///
+    /// # Errors
+    /// It has none, since the run goes on or was interrupted; or it is damaged or cannot be read.
+    pub fn read(self, run: &RunId) -> Result<RunReport, HomeError> {
+        let path = self.home.report_file(run);
+        let text = std::fs::read_to_string(&path).map_err(HomeError::io("read", &path))?;
+        serde_json::from_str(&text).map_err(|source| HomeError::Damaged { path, line: source.line(), source })
+    }
+
+    /// The events of a run, in order.
+    ///
+    /// # Errors
+    /// The journal cannot be opened.
+    pub fn events(self, run: &RunId) -> Result<Events, HomeError> {
+        let path = self.home.events_file(run);
+        let file = File::open(&path).map_err(HomeError::io("open", &path))?;
+        Ok(Events { path, lines: BufReader::new(file), line: 0 })
+    }
+
+    fn folders(self) -> Result<Vec<RunId>, HomeError> {
+        let path = self.home.runs_dir();
+        let entries = match std::fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(HomeError::io("read the folder", path)(error)),
+        };
+        entries
+            .map(|entry| Ok(entry?.file_name().to_str().and_then(|name| name.parse().ok())))
+            .filter_map(Result::transpose)
+            .collect::<std::io::Result<_>>()
+            .map_err(HomeError::io("read the folder", path))
+    }
+}
+
+/// The events of a run, in order; half a line at the end, which a killed writer left, is no event.
+#[derive(Debug)]
+pub struct Events {
+    path: PathBuf,
+    lines: BufReader<File>,
+    line: usize,
+}
+
+impl Iterator for Events {
+    type Item = Result<RunEvent, HomeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut line = Vec::new();
+        if let Err(error) = self.lines.read_until(b'\n', &mut line) {
+            return Some(Err(HomeError::io("read", &self.path)(error)));
+        }
+        self.line += 1;
+        let whole = line.strip_suffix(b"\n")?;
+        let damaged = |source| HomeError::Damaged { path: self.path.clone(), line: self.line, source };
+        Some(serde_json::from_slice(whole).map_err(damaged))
+    }
+}

@@ -1,0 +1,13 @@
+#![cfg(test)]
+//! The coordinator from outside: its loop, its processes and its records.
+
+mod door;
+mod environment;
+mod examples;
+mod order;
+mod parallel;
+mod processes;
+mod records;
+mod report_form;
+mod stop;
+mod support;

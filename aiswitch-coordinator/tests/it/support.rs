@@ -1,0 +1,118 @@
+//! Agents and looks that several tests need.
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aiswitch_coordinator::{
+    Agent, AgentId, AgentReport, AgentSpec, Coordinator, MemoryAgent, Outcome, PermissionMode, Plan,
+    RunReport, TaskResult, TaskSpec, TaskStatus,
+};
+
+pub(crate) fn id(name: &str) -> AgentId {
+    name.parse().expect("a name of the test")
+}
+
+/// A result with an answer.
+pub(crate) fn answer(text: impl Into<String>) -> TaskResult {
+    TaskResult { answer: Some(text.into()), ..TaskResult::new(TaskStatus::Completed) }
+}
+
+/// An agent that answers with a function of its task.
+pub(crate) fn agent<F, Fut>(name: &str, answer: F) -> Arc<dyn Agent>
+where
+    F: Fn(TaskSpec) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = TaskResult> + Send + 'static,
+{
+    Arc::new(MemoryAgent::new(id(name), move |task, _| answer(task)))
+}
+
+/// An agent that answers with its prompt.
+pub(crate) fn echo(name: &str) -> Arc<dyn Agent> {
+    agent(name, |task| async move { answer(task.prompt) })
+}
+
+/// An agent that fails.
+pub(crate) fn failing(name: &str) -> Arc<dyn Agent> {
+    agent(name, |_| async { TaskResult::new(TaskStatus::Failed) })
+}
+
+/// An agent that works for a time and then answers with its prompt.
+pub(crate) fn slow(name: &str, time: Duration) -> Arc<dyn Agent> {
+    agent(name, move |task| async move {
+        tokio::time::sleep(time).await;
+        answer(task.prompt)
+    })
+}
+
+/// An agent that works until it is asked to stop.
+pub(crate) fn endless(name: &str) -> Arc<dyn Agent> {
+    Arc::new(MemoryAgent::new(id(name), |_, context| async move {
+        context.cancel.cancelled().await;
+        TaskResult { answer: Some("so far".to_owned()), ..TaskResult::new(TaskStatus::Cancelled) }
+    }))
+}
+
+/// A shell script as an agent: prompt on stdin, answer on stdout.
+pub(crate) fn script(name: &str, script: &str) -> Arc<dyn Agent> {
+    AgentSpec::command(["/bin/sh", "-c", script]).build(id(name))
+}
+
+pub(crate) fn coordinator(agents: impl IntoIterator<Item = Arc<dyn Agent>>) -> Coordinator {
+    agents.into_iter().fold(Coordinator::new(), Coordinator::with_agent)
+}
+
+/// A plan for these agents, in which scripts may work too.
+pub(crate) fn plan(prompt: &str, agents: &[&str]) -> Plan {
+    let plan = Plan::new(prompt, "/tmp").with_mode(PermissionMode::Write);
+    agents.iter().fold(plan, |plan, agent| plan.with_agent(id(agent)))
+}
+
+pub(crate) fn outcomes(report: &RunReport) -> Vec<Outcome> {
+    report.agents.iter().map(|agent| agent.status).collect()
+}
+
+pub(crate) fn reasons(report: &RunReport) -> Vec<Option<&str>> {
+    report.agents.iter().map(|agent| agent.reason.as_deref()).collect()
+}
+
+pub(crate) fn said(report: &AgentReport) -> &str {
+    report.answer.as_deref().unwrap_or("(nothing)")
+}
+
+/// Waits for a condition, at most half a minute.
+pub(crate) fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+    let bound = Instant::now() + Duration::from_secs(30);
+    while !is_so() {
+        assert!(Instant::now() < bound, "waited in vain until {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// Whether a process is there and is no zombie.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')')
+        .next()
+        .and_then(|rest| rest.split_ascii_whitespace().next())
+        .is_some_and(|state| state != "Z")
+}
+
+/// The processes that carry the mark of a run.
+pub(crate) fn marked(run: &str) -> Vec<u32> {
+    let mark = format!("AISWITCH_RUN={run}");
+    let pids = std::fs::read_dir("/proc").expect("Linux").flatten();
+    pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| {
+            let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environ.split(|byte| *byte == 0).any(|variable| variable.starts_with(mark.as_bytes()))
+        })
+        .collect()
+}
+
+/// The permission bits of a file or folder.
+pub(crate) fn mode(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata().expect("it is there").permissions().mode() & 0o777
+}
