@@ -1,0 +1,78 @@
+//! What the command was given beside its arguments: variables, folder, terminal.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::io::{IsTerminal, stderr, stdin, stdout};
+use std::path::PathBuf;
+
+use aiswitch_coordinator::{Ambient, Home};
+
+use crate::error::Error;
+
+/// What the command was given beside its arguments.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    variables: BTreeMap<OsString, OsString>,
+    /// Whether stdin is a terminal.
+    pub(crate) stdin_terminal: bool,
+    /// Whether stdout is a terminal.
+    pub(crate) stdout_terminal: bool,
+    /// Whether stderr is a terminal.
+    pub(crate) stderr_terminal: bool,
+}
+
+impl Caller {
+    /// The caller of this process.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place of the one crate that may")]
+    pub(crate) fn of_this_process() -> Self {
+        Self {
+            variables: std::env::vars_os().collect(),
+            stdin_terminal: stdin().is_terminal(),
+            stdout_terminal: stdout().is_terminal(),
+            stderr_terminal: stderr().is_terminal(),
+        }
+    }
+
+    /// All variables, for the coordinator to choose from.
+    pub(crate) fn ambient(&self) -> Ambient {
+        Ambient::from_vars(self.variables.clone())
+    }
+
+    /// The home folder of all state: `--home`, else `AISWITCH_HOME`, else `~/.aiswitch`.
+    ///
+    /// # Errors
+    /// No variable says where it is, or the working folder is gone.
+    pub(crate) fn home(&self, option: Option<&PathBuf>) -> Result<Home, Error> {
+        let folder = match (option, self.variable("AISWITCH_HOME"), self.variable("HOME")) {
+            (Some(folder), ..) => folder.clone(),
+            (None, Some(folder), _) => PathBuf::from(folder),
+            (None, None, Some(user)) => PathBuf::from(user).join(".aiswitch"),
+            (None, None, None) => return Err(Error::NoHome),
+        };
+        Ok(Home::new(absolute(folder)?))
+    }
+
+    /// Whether progress may be drawn: on a terminal that can, with a person before it.
+    pub(crate) fn wants_progress(&self) -> bool {
+        self.stderr_terminal
+            && self.variable("CI").is_none()
+            && self.variable("TERM") != Some(OsStr::new("dumb"))
+    }
+
+    /// A variable that is set and not empty.
+    fn variable(&self, name: &str) -> Option<&OsStr> {
+        self.variables.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())
+    }
+}
+
+/// A path as seen from the working folder.
+///
+/// # Errors
+/// The working folder is gone.
+pub(crate) fn absolute(path: PathBuf) -> Result<PathBuf, Error> {
+    if path.is_absolute() {
+        return Ok(path);
+    }
+    let cwd = std::env::current_dir().map_err(|source| Error::WorkingFolder { source })?;
+    Ok(if path.as_os_str().is_empty() { cwd } else { cwd.join(path) })
+}

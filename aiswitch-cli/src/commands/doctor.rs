@@ -1,0 +1,154 @@
+//! `aiswitch doctor`: a look at this machine, which starts no task.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use aiswitch_coordinator::Home;
+use serde::Serialize;
+
+use super::agents::{CheckView, check_all, check_table};
+use crate::caller::Caller;
+use crate::config::Config;
+use crate::error::{Error, causes};
+use crate::exit::Code;
+use crate::output::Output;
+use crate::output::human::table;
+
+/// The permission bits of those who are not the owner.
+const OTHERS_MODE: u32 = 0o077;
+
+/// What there is to say about this machine.
+#[derive(Debug, Serialize)]
+struct DoctorView {
+    version: &'static str,
+    home: HomeView,
+    /// What is wrong with the configuration; the agents are then the built-in ones alone.
+    config_problem: Option<String>,
+    agents: Vec<CheckView>,
+    guarantees: &'static [Guarantee],
+}
+
+/// The folder of configuration and state.
+#[derive(Debug, Serialize)]
+struct HomeView {
+    path: PathBuf,
+    /// Whether it is there; the first run makes it.
+    exists: bool,
+    problem: Option<String>,
+}
+
+/// Something that a user may rely on, or may not.
+#[derive(Debug, Serialize)]
+struct Guarantee {
+    what: &'static str,
+    by: Enforcer,
+    how: &'static str,
+}
+
+/// Who sees to it that a guarantee holds.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Enforcer {
+    Aiswitch,
+    Agent,
+    Nobody,
+}
+
+const GUARANTEES: &[Guarantee] = &[
+    Guarantee {
+        what: "environment",
+        by: Enforcer::Aiswitch,
+        how: "built from an allow-list, its own credentials or a preset; nothing else is inherited",
+    },
+    Guarantee {
+        what: "time",
+        by: Enforcer::Aiswitch,
+        how: "--timeout and --idle-timeout end an agent's whole process group",
+    },
+    Guarantee { what: "output", by: Enforcer::Aiswitch, how: "lines and streams have a longest length" },
+    Guarantee {
+        what: "processes",
+        by: Enforcer::Aiswitch,
+        how: "after a run none is left that kept its process group or, on Linux, its environment",
+    },
+    Guarantee {
+        what: "mode",
+        by: Enforcer::Agent,
+        how: "each agent is started in the mode, and keeps to it by its own means",
+    },
+    Guarantee {
+        what: "files, network",
+        by: Enforcer::Nobody,
+        how: "there is no sandbox beside what the agent brings",
+    },
+    Guarantee { what: "memory", by: Enforcer::Nobody, how: "it is measured, not limited" },
+];
+
+/// Looks at this machine.
+///
+/// # Errors
+/// The look itself failed; what it finds is no error.
+pub(crate) fn doctor(home: &Home, caller: &Caller, output: &Output) -> Result<Code, Error> {
+    let (config, config_problem) = match Config::read(home) {
+        Ok(config) => (config, None),
+        Err(error) => (Config::built_in(), Some(causes(&error))),
+    };
+    let view = DoctorView {
+        version: env!("CARGO_PKG_VERSION"),
+        home: look_at(home),
+        config_problem,
+        agents: check_all(&config, &[], &caller.ambient())?,
+        guarantees: GUARANTEES,
+    };
+    output.result(&view, || view.text());
+    Ok(match &view {
+        DoctorView { config_problem: Some(_), .. }
+        | DoctorView { home: HomeView { problem: Some(_), .. }, .. } => Code::Usage,
+        view if view.agents.iter().any(CheckView::is_usable) => Code::Completed,
+        _ => Code::NoAgent,
+    })
+}
+
+fn look_at(home: &Home) -> HomeView {
+    let path = home.root().to_owned();
+    let (exists, problem) = match path.metadata() {
+        Ok(folder) if !folder.is_dir() => (true, Some("it is no folder".to_owned())),
+        Ok(folder) if folder.permissions().mode() & OTHERS_MODE != 0 => {
+            (true, Some(format!("others may enter it; close it with: chmod 700 {}", path.display())))
+        }
+        Ok(_) => (
+            true,
+            rustix::fs::access(&path, rustix::fs::Access::WRITE_OK).err().map(|error| error.to_string()),
+        ),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => (false, None),
+        Err(error) => (true, Some(error.to_string())),
+    };
+    HomeView { path, exists, problem }
+}
+
+impl DoctorView {
+    fn text(&self) -> String {
+        let state = match (&self.home.problem, self.home.exists) {
+            (Some(problem), _) => problem.as_str(),
+            (None, true) => "ok",
+            (None, false) => "ok; the first run makes it",
+        };
+        let config = self.config_problem.as_deref().unwrap_or("ok");
+        let facts = [
+            vec!["version".to_owned(), self.version.to_owned()],
+            vec!["home".to_owned(), format!("{}: {state}", self.home.path.display())],
+            vec!["config".to_owned(), config.to_owned()],
+        ];
+        let head = ["WHAT", "KEPT BY", "HOW"].map(str::to_owned).to_vec();
+        let guarantees = self.guarantees.iter().map(|guarantee| {
+            let by = match guarantee.by {
+                Enforcer::Aiswitch => "aiswitch",
+                Enforcer::Agent => "the agent",
+                Enforcer::Nobody => "nobody",
+            };
+            vec![guarantee.what.to_owned(), by.to_owned(), guarantee.how.to_owned()]
+        });
+        let guarantees = table(&std::iter::once(head).chain(guarantees).collect::<Vec<_>>());
+        format!("{}\n{}\n{guarantees}", table(&facts), check_table(&self.agents))
+    }
+}

@@ -1,0 +1,217 @@
+//! `aiswitch run`: one task for one or more agents.
+
+use std::path::Path;
+use std::pin::pin;
+use std::sync::OnceLock;
+
+use aiswitch_coordinator::{
+    AgentId, CancellationToken, Coordinator, Home, Origin, Plan, PlannedLaunch, PlannedVariable, RunEvent,
+    RunEventKind, RunReport, TaskError,
+};
+use serde::Serialize;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::args::{OutputFormat, RunArgs};
+use crate::assemble;
+use crate::caller::Caller;
+use crate::commands::runtime;
+use crate::config::Config;
+use crate::error::Error;
+use crate::exit::Code;
+use crate::output::{Output, human};
+use crate::prompt;
+
+/// Runs one task to its report.
+///
+/// # Errors
+/// The run could not start, or was killed.
+pub(crate) fn run(args: &RunArgs, home: Home, caller: &Caller, output: &Output) -> Result<Code, Error> {
+    let config = Config::read(&home)?;
+    let (picks, note) = match args.agents.as_slice() {
+        [] => assemble::default_picks(&config, caller)?,
+        named => (named.to_vec(), None),
+    };
+    let prompt = prompt::read(args, caller, output)?;
+    let (coordinator, plan) = assemble::run(args, prompt, &picks, config, caller)?;
+    let tell_note = || note.iter().for_each(|note| output.note(note));
+    if args.dry_run {
+        let planned = coordinator.dry_run(&plan)?;
+        tell_note();
+        let views: Vec<PlannedView<'_>> = planned.iter().map(PlannedView::of).collect();
+        output.result(&views, || views.iter().map(PlannedView::text).collect::<Vec<_>>().join("\n"));
+        return Ok(Code::Completed);
+    }
+    let on_event = |event: &RunEvent| {
+        if let RunEventKind::RunStarted { .. } = event.kind {
+            tell_note();
+        }
+        match output.format {
+            OutputFormat::StreamJson => output.json_line(event),
+            OutputFormat::Text | OutputFormat::Json => output.progress(human::progress(event).as_deref()),
+        }
+    };
+    let (report, signalled) = to_report(&coordinator.with_home(home), plan, output, on_event)?;
+    match output.format {
+        OutputFormat::Text => output.text(report.answer.as_ref().map_or("", |answer| answer.text.as_str())),
+        OutputFormat::Json => output.json(&report),
+        // The report was the last event.
+        OutputFormat::StreamJson => {}
+    }
+    output.problems(&human::problems(&report));
+    output.progress(Some(&human::summary(&report)));
+    Ok(signalled.unwrap_or_else(|| Code::of_report(&report, args.strict)))
+}
+
+/// Runs a plan; beside its report, the code of the signal that ended it early, if one did.
+fn to_report(
+    coordinator: &Coordinator,
+    plan: Plan,
+    output: &Output,
+    mut on_event: impl FnMut(&RunEvent) + Send,
+) -> Result<(RunReport, Option<Code>), Error> {
+    let run_id = OnceLock::new();
+    let runtime = runtime()?;
+    let ended = runtime.block_on(hear_signals(coordinator, plan, output, |event| {
+        run_id.get_or_init(|| event.run);
+        on_event(event);
+    }));
+    // Ends every task and with it every process that is left, before the last look for strays.
+    drop(runtime);
+    if let (Err(Error::Killed { .. }), Some(run_id)) = (&ended, run_id.get()) {
+        aiswitch_agent::sweep(&run_id.to_string());
+    }
+    ended
+}
+
+/// Runs a plan; the first signal cancels it, the second ends the wait for it.
+async fn hear_signals(
+    coordinator: &Coordinator,
+    plan: Plan,
+    output: &Output,
+    on_event: impl FnMut(&RunEvent) + Send,
+) -> Result<(RunReport, Option<Code>), Error> {
+    let mut signals = Signals::listen()?;
+    let cancel = CancellationToken::new();
+    let mut run = pin!(coordinator.run(plan, cancel.clone(), on_event));
+    let mut signalled = None;
+    loop {
+        tokio::select! {
+            report = &mut run => return Ok((report?, signalled)),
+            code = signals.next() => {
+                if cancel.is_cancelled() {
+                    return Err(Error::Killed { code });
+                }
+                signalled = Some(code);
+                cancel.cancel();
+                output.note("stopping all agents; a second signal kills them");
+            }
+        }
+    }
+}
+
+/// The signals that end a run.
+#[derive(Debug)]
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Error> {
+        let listen = |kind| signal(kind).map_err(|source| Error::Signals { source });
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    /// Waits for the next signal, and tells the exit code that it asks for.
+    async fn next(&mut self) -> Code {
+        tokio::select! {
+            _ = self.interrupt.recv() => Code::Interrupted,
+            _ = self.terminate.recv() => Code::Terminated,
+        }
+    }
+}
+
+/// What would be started for one agent, as `--dry-run` prints it. No value of a variable is in it.
+#[derive(Debug, Serialize)]
+struct PlannedView<'a> {
+    agent: &'a AgentId,
+    driver: String,
+    argv: Option<&'a [String]>,
+    cwd: &'a Path,
+    mode: String,
+    model: Option<&'a str>,
+    environment: Vec<VariableView<'a>>,
+    prompt: &'a str,
+    problem: Option<&'a TaskError>,
+}
+
+/// One variable that an agent would be given.
+#[derive(Debug, Serialize)]
+struct VariableView<'a> {
+    name: &'a str,
+    from: &'static str,
+}
+
+impl<'a> PlannedView<'a> {
+    fn of(planned: &'a PlannedLaunch) -> Self {
+        let view = |variable: &'a PlannedVariable| VariableView {
+            name: &variable.name,
+            from: from(variable.origin),
+        };
+        Self {
+            agent: &planned.agent,
+            driver: planned.driver.to_string(),
+            argv: planned.argv.as_deref(),
+            cwd: &planned.cwd,
+            mode: planned.mode.to_string(),
+            model: planned.model.as_deref(),
+            environment: planned.environment.iter().map(view).collect(),
+            prompt: &planned.prompt,
+            problem: planned.problem.as_ref(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let environment: Vec<String> = self
+            .environment
+            .iter()
+            .map(|variable| format!("{} ({})", variable.name, variable.from))
+            .collect();
+        let lines = [
+            ("driver", Some(self.driver.clone())),
+            ("argv", self.argv.map(|argv| argv.iter().map(|arg| quoted(arg)).collect::<Vec<_>>().join(" "))),
+            ("cwd", Some(self.cwd.display().to_string())),
+            ("mode", Some(self.mode.clone())),
+            ("model", self.model.map(str::to_owned)),
+            ("environment", Some(environment.join(", "))),
+            ("prompt", Some(self.prompt.to_owned())),
+            ("problem", self.problem.map(|problem| problem.message.clone())),
+            ("hint", self.problem.and_then(|problem| problem.hint.clone())),
+        ];
+        let line = |(key, value): (&str, Option<String>)| {
+            Some(format!("  {key:12} {}\n", value?.replace('\n', "\n               ")))
+        };
+        format!("{}\n{}", self.agent, lines.into_iter().filter_map(line).collect::<String>())
+    }
+}
+
+/// An argument as a shell would have to be given it.
+fn quoted(arg: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    if !arg.is_empty() && arg.chars().all(is_plain) {
+        arg.to_owned()
+    } else {
+        format!("'{}'", arg.replace('\'', "'\\''"))
+    }
+}
+
+/// Why a variable would be there, in a word.
+fn from(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Allowed => "allowed",
+        Origin::Credential => "credential",
+        Origin::Preset => "preset",
+        Origin::Driver => "driver",
+        _ => "unknown",
+    }
+}

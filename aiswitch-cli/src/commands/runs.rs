@@ -1,0 +1,42 @@
+//! `aiswitch runs`: the runs that are kept.
+
+use aiswitch_coordinator::{Home, RunRecordSummary, RunState};
+
+use crate::error::Error;
+use crate::exit::Code;
+use crate::output::Output;
+use crate::output::human::{duration, excerpt, table};
+
+/// How much of a prompt a row shows, in characters.
+const PROMPT_CHARS_MAX: usize = 50;
+
+/// Lists the runs that are kept, the latest first.
+///
+/// # Errors
+/// The state cannot be read.
+pub(crate) fn runs(home: &Home, output: &Output) -> Result<Code, Error> {
+    let runs = home.runs().list()?;
+    output.result(&runs, || {
+        let head = ["RUN", "STARTED", "STATUS", "TOOK", "AGENTS", "PROMPT"].map(str::to_owned).to_vec();
+        let rows: Vec<Vec<String>> = std::iter::once(head).chain(runs.iter().map(row)).collect();
+        table(&rows)
+    });
+    Ok(Code::Completed)
+}
+
+fn row(run: &RunRecordSummary) -> Vec<String> {
+    let status = match run.status {
+        RunState::Running => "running".to_owned(),
+        RunState::Interrupted => "interrupted".to_owned(),
+        RunState::Ended(status) => status.to_string(),
+    };
+    let agents: Vec<&str> = run.agents.iter().map(AsRef::as_ref).collect();
+    vec![
+        run.run_id.to_string(),
+        run.started_at.format("%Y-%m-%d %H:%M:%S").to_string(),
+        status,
+        run.duration_ms.map(duration).unwrap_or_default(),
+        excerpt(&agents.join(","), PROMPT_CHARS_MAX),
+        excerpt(&run.prompt_start, PROMPT_CHARS_MAX),
+    ]
+}

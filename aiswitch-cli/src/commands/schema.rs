@@ -1,0 +1,22 @@
+//! `aiswitch schema`: the forms of what is printed and of what a person writes.
+
+use aiswitch_coordinator::{RunEvent, RunReport};
+use schemars::schema_for;
+
+use crate::args::Document;
+use crate::config::{AgentsFile, Coordination, PresetsFile};
+use crate::exit::Code;
+use crate::output::Output;
+
+/// Prints a JSON Schema.
+pub(crate) fn schema(document: Document, output: &Output) -> Code {
+    let schema = match document {
+        Document::Report => schema_for!(RunReport),
+        Document::Event => schema_for!(RunEvent),
+        Document::Agents => schema_for!(AgentsFile),
+        Document::Presets => schema_for!(PresetsFile),
+        Document::Coordination => schema_for!(Coordination),
+    };
+    output.json(&schema);
+    Code::Completed
+}

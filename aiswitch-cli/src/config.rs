@@ -1,0 +1,211 @@
+//! The configuration files: what a person may write, and where a mistake in it is.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use aiswitch_agent::{AgentSpec, BuiltIn, SpecDuration, built_ins};
+use aiswitch_coordinator::{AgentId, Home, Preset, PresetName, nearest};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::pick::Pick;
+
+/// The longest configuration file, in bytes.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// All configuration.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// The agents that can be used, by name: the built-in ones, and what `agents.yaml` says.
+    pub(crate) agents: BTreeMap<AgentId, Known>,
+    /// The presets of environment variables.
+    pub(crate) presets: BTreeMap<PresetName, Preset>,
+    /// What a run does when its command line says nothing.
+    pub(crate) coordination: Coordination,
+}
+
+/// An agent that can be used.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    /// How it is driven.
+    pub(crate) spec: AgentSpec,
+    /// Who says so.
+    pub(crate) origin: Origin,
+}
+
+/// Who says how an agent is driven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Origin {
+    BuiltIn,
+    Configured,
+}
+
+/// `config/agents.yaml`: the agents of your own, and what differs for the built-in ones.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AgentsFile {
+    /// Name → how it is driven.
+    #[serde(default)]
+    agents: BTreeMap<AgentId, AgentSpec>,
+}
+
+/// `config/presets.yaml`: named sets of environment variables.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PresetsFile {
+    /// Name → variables.
+    #[serde(default)]
+    presets: BTreeMap<PresetName, Preset>,
+}
+
+/// `config/coordination.yaml`: what a run does when its command line says nothing.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Coordination {
+    /// The agents, each written as for `--agent`.
+    #[serde(default)]
+    pub(crate) agents: Vec<Pick>,
+    /// How many agents work at one time.
+    #[serde(default)]
+    pub(crate) max_parallel: Option<NonZeroUsize>,
+    /// How long each agent may take: `90`, `90s`, `10m`, `1h`.
+    #[serde(default)]
+    pub(crate) timeout: Option<SpecDuration>,
+    /// How long an agent may be silent.
+    #[serde(default)]
+    pub(crate) idle_timeout: Option<SpecDuration>,
+}
+
+impl Config {
+    /// Reads the files of the home folder; a file that is not there says nothing.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or that holds what it may not.
+    pub(crate) fn read(home: &Home) -> Result<Self, ConfigError> {
+        let folder = home.config_dir();
+        let configured: AgentsFile = read_file(&folder.join("agents.yaml"))?;
+        let presets: PresetsFile = read_file(&folder.join("presets.yaml"))?;
+        let coordination = read_file(&folder.join("coordination.yaml"))?;
+        let Self { mut agents, .. } = Self::built_in();
+        agents.extend(
+            configured.agents.into_iter().map(|(id, spec)| (id, Known { spec, origin: Origin::Configured })),
+        );
+        Ok(Self { agents, presets: presets.presets, coordination })
+    }
+
+    /// What holds without any file.
+    pub(crate) fn built_in() -> Self {
+        let known = |agent: &BuiltIn| Known { spec: AgentSpec::new(agent.driver), origin: Origin::BuiltIn };
+        let agents = built_ins().iter().map(|agent| (built_in_id(agent), known(agent))).collect();
+        Self { agents, presets: BTreeMap::new(), coordination: Coordination::default() }
+    }
+}
+
+/// The name of a built-in agent.
+pub(crate) fn built_in_id(agent: &BuiltIn) -> AgentId {
+    agent.driver.to_string().parse().expect("the name of a driver is a name for an agent")
+}
+
+fn read_file<T: DeserializeOwned + Default>(path: &Path) -> Result<T, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+    let mut text = String::new();
+    match File::open(path) {
+        Ok(file) => file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(unreadable)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(T::default()),
+        Err(error) => return Err(unreadable(error)),
+    };
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(ConfigError::TooLong { path: path.to_owned() });
+    }
+    // A snippet of the file could show a secret.
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_str_with_options(&text, options).map_err(|error| ConfigError::explain(path, &error))
+}
+
+/// A place in a file; it prints as editors and terminals like to follow it.
+#[derive(Debug)]
+pub(crate) struct Place {
+    path: PathBuf,
+    /// Line and column, both counted from one.
+    at: Option<(u64, u64)>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display())?;
+        match self.at {
+            Some((line, column)) => write!(f, ":{line}:{column}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What is wrong with a configuration file.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    #[error("`{path}` cannot be read")]
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("`{path}` is longer than {FILE_BYTES_MAX} bytes")]
+    TooLong { path: PathBuf },
+    #[error("{place}: unknown key `{key}`")]
+    UnknownKey { place: Place, key: String, expected: Vec<&'static str> },
+    #[error("{place}: unknown value `{value}`")]
+    UnknownValue { place: Place, value: String, expected: Vec<&'static str> },
+    #[error("{place}: `{key}` stands here a second time")]
+    Twice { place: Place, key: String },
+    #[error("{place}: {message}")]
+    Invalid { place: Place, message: String },
+}
+
+impl ConfigError {
+    fn explain(path: &Path, error: &serde_saphyr::Error) -> Self {
+        use serde_saphyr::Error as Yaml;
+        let at = error.location().map(|location| (location.line(), location.column()));
+        let place = Place { path: path.to_owned(), at };
+        match error {
+            Yaml::SerdeUnknownField { field, expected, .. } => {
+                Self::UnknownKey { place, key: field.clone(), expected: expected.clone() }
+            }
+            Yaml::SerdeUnknownVariant { variant, expected, .. } => {
+                Self::UnknownValue { place, value: variant.clone(), expected: expected.clone() }
+            }
+            Yaml::DuplicateMappingKey { key: Some(key), .. } => Self::Twice { place, key: key.clone() },
+            other => {
+                let text = other.render_with_formatter(&serde_saphyr::UserMessageFormatter);
+                let suffix =
+                    at.map(|(line, column)| format!(" at line {line}, column {column}")).unwrap_or_default();
+                let message = text.strip_suffix(suffix.as_str()).unwrap_or(&text).to_owned();
+                Self::Invalid { place, message }
+            }
+        }
+    }
+
+    /// What to do about it.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::UnknownKey { key: word, expected, .. }
+            | Self::UnknownValue { value: word, expected, .. } => {
+                let known = expected.join(", ");
+                Some(match nearest(word, expected.iter().copied()) {
+                    Some(near) => format!("did you mean `{near}`? known here: {known}"),
+                    None => format!("known here: {known}"),
+                })
+            }
+            Self::Twice { .. } => Some("keep one of the two, or give one another name".into()),
+            Self::Unreadable { .. } => {
+                Some("correct the file's permissions, or point --home elsewhere".into())
+            }
+            Self::TooLong { .. } | Self::Invalid { .. } => None,
+        }
+    }
+}

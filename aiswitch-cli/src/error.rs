@@ -1,0 +1,205 @@
+//! What ends the command before it did what it was asked to: the message, its causes, and what to do next.
+
+use std::io;
+use std::path::PathBuf;
+
+use aiswitch_coordinator::{AgentId, HomeError, PROMPT_BYTES_MAX, RunError, RunId};
+use aiswitch_env::EnvError;
+use aiswitch_lock::LockError;
+
+use crate::config::ConfigError;
+use crate::exit::Code;
+use crate::pick::PickError;
+
+/// What ends the command before it did what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Run(Box<RunError>),
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    #[error(transparent)]
+    Environment(#[from] EnvError),
+    #[error("no folder is known for configuration and state")]
+    NoHome,
+    #[error("the working folder cannot be found")]
+    WorkingFolder {
+        #[source]
+        source: io::Error,
+    },
+    #[error("the program's own file cannot be found")]
+    OwnProgram {
+        #[source]
+        source: io::Error,
+    },
+    #[error("the path `{path}` of the program itself is not UTF-8")]
+    OwnProgramName { path: PathBuf },
+    #[error("there is no prompt")]
+    NoPrompt,
+    #[error("`{from}` cannot be read as the prompt")]
+    PromptUnreadable {
+        from: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("`{from}` is not UTF-8 text")]
+    PromptNotText {
+        from: String,
+        #[source]
+        source: std::string::FromUtf8Error,
+    },
+    #[error("`{from}` holds more than {PROMPT_BYTES_MAX} bytes, the most that a prompt may have")]
+    PromptTooLong { from: String },
+    #[error("two prompts are given: the one of --prompt, and `{prompt}`")]
+    TwoPrompts { prompt: String },
+    #[error("agent `{name}` is not known")]
+    UnknownAgent { name: String, nearest: Option<String>, known: Vec<String> },
+    #[error("two agents of the run are named `{id}`")]
+    SameName { id: AgentId },
+    #[error("this name for an agent of the run cannot be used")]
+    Name(#[from] PickError),
+    #[error("`{topic}` is no verb and no topic")]
+    UnknownTopic { topic: String },
+    #[error("nothing is kept that agent `{agent}` printed in run {run}")]
+    NoOutput { run: RunId, agent: AgentId, agents: Vec<String> },
+    #[error("run {run} has no report: it goes on, or was killed")]
+    NoReport { run: RunId },
+    #[error("a look at an agent broke off")]
+    Panicked {
+        #[source]
+        source: tokio::task::JoinError,
+    },
+    #[error("stdin and stdout cannot be taken over")]
+    Stdio {
+        #[source]
+        source: io::Error,
+    },
+    #[error("`{path}` cannot be read")]
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("signals cannot be heard")]
+    Signals {
+        #[source]
+        source: io::Error,
+    },
+    #[error("the runtime cannot be started")]
+    Runtime {
+        #[source]
+        source: io::Error,
+    },
+    #[error("the run was killed before it could report")]
+    Killed { code: Code },
+    #[error("stdout cannot be written")]
+    Stdout {
+        #[source]
+        source: io::Error,
+    },
+    #[error("the echo agent's connection broke")]
+    Echo {
+        #[source]
+        source: aiswitch_rpc::ConnectionError,
+    },
+    #[error("the echo agent crashes, as it was told to")]
+    EchoCrash,
+}
+
+impl From<RunError> for Error {
+    fn from(error: RunError) -> Self {
+        Self::Run(Box::new(error))
+    }
+}
+
+impl Error {
+    /// The exit code that it ends the command with.
+    pub(crate) fn code(&self) -> Code {
+        match self {
+            Self::Run(error) => match **error {
+                RunError::NoAgents => Code::NoAgent,
+                RunError::Lock(LockError::Timeout { .. }) => Code::LockBusy,
+                _ => Code::Usage,
+            },
+            Self::Killed { code } => *code,
+            Self::Stdout { .. }
+            | Self::Signals { .. }
+            | Self::Runtime { .. }
+            | Self::NoOutput { .. }
+            | Self::NoReport { .. }
+            | Self::Panicked { .. }
+            | Self::Stdio { .. }
+            | Self::Home(_)
+            | Self::Unreadable { .. }
+            | Self::Echo { .. }
+            | Self::EchoCrash => Code::Failed,
+            _ => Code::Usage,
+        }
+    }
+
+    /// What to type or to do next.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Config(error) => error.hint(),
+            Self::Run(error) => run_hint(error),
+            Self::Environment(error) => env_hint(error),
+            Self::NoHome => Some("set AISWITCH_HOME, or give --home DIR".into()),
+            Self::WorkingFolder { .. } => Some("change to a folder that exists, or give -C DIR".into()),
+            Self::NoPrompt => Some("aiswitch run \"what to do\"; or --file FILE; or pipe it in".into()),
+            Self::PromptTooLong { .. } => {
+                Some("name a file in the prompt, which agents can read themselves".into())
+            }
+            Self::TwoPrompts { .. } => Some("put a prompt of several words in quotes".into()),
+            Self::UnknownAgent { nearest: Some(near), .. } => Some(format!("did you mean `{near}`?")),
+            Self::UnknownAgent { known, .. } => Some(format!("known agents: {}", known.join(", "))),
+            Self::SameName { id } => {
+                Some(format!("give one another name: -a other={id}; or two of a kind: -a {id}*2"))
+            }
+            Self::UnknownTopic { .. } => {
+                Some("aiswitch --help lists the verbs; the topic is exit-codes".into())
+            }
+            Self::NoOutput { agents, .. } if agents.is_empty() => None,
+            Self::NoOutput { agents, .. } => Some(format!("its agents: {}", agents.join(", "))),
+            Self::NoReport { run } => Some(format!("what was heard until now: aiswitch logs {run}")),
+            Self::Killed { .. } => Some("what was heard until then: aiswitch logs last".into()),
+            _ => None,
+        }
+    }
+}
+
+/// An error and all its causes in one line.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let all = std::iter::successors(Some(error), |error| error.source());
+    all.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+fn run_hint(error: &RunError) -> Option<String> {
+    match error {
+        RunError::EmptyPrompt => Some("aiswitch run \"what to do\"; or --file FILE; or pipe it in".into()),
+        RunError::NoAgents => Some("aiswitch agents list shows who could be asked".into()),
+        RunError::TooManyAgents { .. } => Some("split the work into several runs".into()),
+        RunError::PromptTooLong { .. } => {
+            Some("name a file in the prompt, which agents can read themselves".into())
+        }
+        RunError::UnknownPreset { nearest: Some(near), .. } => Some(format!("did you mean `{near}`?")),
+        RunError::UnknownPreset { .. } => {
+            Some("presets stand in config/presets.yaml of the home folder".into())
+        }
+        RunError::Cwd { .. } | RunError::CwdNotUtf8 { .. } => Some("name another folder with -C DIR".into()),
+        RunError::Home { .. } => Some("make it writable, or point --home or AISWITCH_HOME elsewhere".into()),
+        RunError::Env(error) => env_hint(error),
+        _ => None,
+    }
+}
+
+fn env_hint(error: &EnvError) -> Option<String> {
+    match error {
+        EnvError::ClearSecret { name, .. } => {
+            Some(format!("write env:{name}, and set {name} in the environment; or file:PATH"))
+        }
+        EnvError::MissingAmbient { wanted, .. } => Some(format!("export {wanted}=…")),
+        _ => None,
+    }
+}

@@ -1,0 +1,226 @@
+//! Words for people; pure.
+
+use std::borrow::Cow;
+use std::iter;
+
+use aiswitch_agent::{Decision, ToolPhase};
+use aiswitch_coordinator::{AgentReport, Outcome, RunEvent, RunEventKind, RunReport};
+use clap::builder::styling::{AnsiColor, Style};
+
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const GOOD: Style = AnsiColor::Green.on_default();
+const HINT: Style = AnsiColor::Cyan.on_default();
+
+/// An error with its causes and what to do next, a line each.
+pub(super) fn error(error: &dyn std::error::Error, hint: Option<&str>) -> String {
+    let causes = iter::successors(error.source(), |cause| cause.source());
+    let mut lines = format!("{ERROR}error:{ERROR:#} {}", harmless(&error.to_string()));
+    lines.extend(causes.map(|cause| format!("\n  because: {}", harmless(&cause.to_string()))));
+    lines.extend(hint.map(hint_line));
+    lines
+}
+
+/// Something that may be worth to know.
+pub(super) fn note(text: &str) -> String {
+    format!("{HINT}note:{HINT:#} {}", harmless(text))
+}
+
+fn hint_line(hint: &str) -> String {
+    format!("\n  {HINT}hint:{HINT:#} {}", harmless(hint))
+}
+
+/// One line of progress; most events are not worth one.
+pub(crate) fn progress(event: &RunEvent) -> Option<String> {
+    let who = event.agent.as_ref()?;
+    let words = words(&event.kind);
+    match &event.kind {
+        RunEventKind::Ended { report } => {
+            let style = if report.status == Outcome::Completed { GOOD } else { ERROR };
+            Some(format!("  {who}  {style}{words}{style:#}"))
+        }
+        RunEventKind::Started { .. }
+        | RunEventKind::Tool { phase: ToolPhase::Started | ToolPhase::Failed | ToolPhase::Denied, .. }
+        | RunEventKind::Permission { decision: Decision::Deny, .. }
+        | RunEventKind::Retry { .. } => Some(format!("  {who}  {words}")),
+        _ => None,
+    }
+}
+
+/// One line of a log: when, who, what.
+pub(crate) fn log_line(event: &RunEvent) -> String {
+    let who = event.agent.as_ref().map_or("-", AsRef::as_ref);
+    format!("{}  {who}  {}", event.at.format("%H:%M:%S%.3f"), words(&event.kind))
+}
+
+/// What happened, in one line.
+fn words(kind: &RunEventKind) -> String {
+    let plain = match kind {
+        RunEventKind::RunStarted { agents, .. } => {
+            format!("run of {}", agents.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", "))
+        }
+        RunEventKind::Started { driver } => format!("started (driver {driver})"),
+        RunEventKind::Process { pid } => format!("process {pid}"),
+        RunEventKind::Session { session_id, model } => {
+            format!("session {}, model {}", or_unknown(session_id.as_deref()), or_unknown(model.as_deref()))
+        }
+        RunEventKind::Output { text } => format!("> {text}"),
+        RunEventKind::Tool { name, phase, detail, .. } => {
+            let phase = match phase {
+                ToolPhase::Started => "",
+                ToolPhase::Completed => " completed",
+                ToolPhase::Failed => " failed",
+                ToolPhase::Denied => " was denied",
+            };
+            format!("{name}{phase} {}", detail.as_deref().unwrap_or_default())
+        }
+        RunEventKind::Permission { tool, question, decision } => {
+            let decision = match decision {
+                Decision::Allow => "was allowed",
+                Decision::Deny => "was denied",
+            };
+            format!("{tool} {decision} {}", question.as_deref().unwrap_or_default())
+        }
+        RunEventKind::Usage { usage, .. } => format!("{} tokens", or_unknown(tokens(*usage))),
+        RunEventKind::Retry { error } => format!("tries again: {}", error.message),
+        RunEventKind::Unknown { line } => format!("unknown line: {line}"),
+        RunEventKind::Warning { message } => format!("warning: {message}"),
+        RunEventKind::Ended { report } => ended(report),
+        RunEventKind::Report { report } => summary(report),
+        _ => "something that this version does not know".into(),
+    };
+    harmless(&one_line(&plain)).into_owned()
+}
+
+fn or_unknown(known: Option<impl ToString>) -> String {
+    known.map_or_else(|| "unknown".into(), |known| known.to_string())
+}
+
+fn ended(report: &AgentReport) -> String {
+    let mut line = format!("{} after {}", report.status, duration(report.duration_ms));
+    line.extend(report.usage.and_then(tokens).map(|tokens| format!(", {tokens} tokens")));
+    line.extend(report.cost.usd.map(|usd| format!(", {usd}")));
+    line
+}
+
+/// All that is known of a number of tokens, without counting those of thinking twice.
+fn tokens(usage: aiswitch_tokens::Usage) -> Option<u64> {
+    [usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, usage.cache_write_tokens]
+        .into_iter()
+        .flatten()
+        .reduce(u64::saturating_add)
+}
+
+/// What went wrong in a run, agent by agent; empty when nothing did.
+pub(crate) fn problems(report: &RunReport) -> String {
+    let mut lines = Vec::new();
+    for agent in report.agents.iter().filter(|agent| agent.status != Outcome::Completed) {
+        let mut line = format!("{} {ERROR}{}{ERROR:#}", agent.id, agent.status);
+        let message = agent.error.as_ref().map(|error| error.message.as_str()).or(agent.reason.as_deref());
+        line.extend(message.map(|message| format!(": {}", harmless(message))));
+        line.extend(agent.denials.iter().map(|denial| format!("\n  denied: {}", harmless(&denial.tool))));
+        line.extend(agent.error.as_ref().and_then(|error| error.hint.as_deref()).map(hint_line));
+        lines.push(line);
+    }
+    lines.extend(report.warnings.iter().map(|warning| format!("warning: {}", harmless(warning))));
+    lines.join("\n")
+}
+
+/// How a run ended, in a line.
+pub(crate) fn summary(report: &RunReport) -> String {
+    let mut line = format!("run {} {} after {}", report.run_id, report.status, duration(report.duration_ms));
+    let cost = report.totals.cost;
+    line.extend(cost.usd.map(|usd| format!(", {usd}")));
+    line.extend((cost.unpriced > 0).then(|| format!(" ({} without a price)", cost.unpriced)));
+    line
+}
+
+/// A length of time as people say it.
+pub(crate) fn duration(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..60_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
+        60_000..3_600_000 => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1_000),
+        _ => format!("{} h {} min", ms / 3_600_000, ms % 3_600_000 / 60_000),
+    }
+}
+
+/// The start of a text in one line, for lists.
+pub(crate) fn excerpt(text: &str, chars_max: usize) -> String {
+    let line = one_line(text);
+    match line.char_indices().nth(chars_max) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Rows of cells in columns; the first row is the head.
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max())
+        .map(Option::unwrap_or_default)
+        .collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}  "));
+        format!("{}\n", cells.collect::<String>().trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+/// The text without what could control a terminal: escapes, other control characters, and changes of direction.
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+    if !text.contains(|c: char| is_control(c)) {
+        return Cow::Borrowed(text);
+    }
+    text.replace("\r\n", "\n").chars().map(|c| if is_control(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// Whether a terminal could do something with a character other than show it, or break a line.
+pub(super) fn is_control(c: char) -> bool {
+    let is_direction =
+        matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    is_direction || c.is_control() && c != '\n' && c != '\t'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_control_a_terminal_is_shown_as_a_mark() {
+        for (text, expected) in [
+            ("plain\tü\n", "plain\tü\n"),
+            ("\u{1b}]0;title\u{7}x", "\u{fffd}]0;title\u{fffd}x"),
+            ("\u{9b}31m", "\u{fffd}31m"),
+            ("a\r\nb\rc", "a\nb\u{fffd}c"),
+            ("if \u{202e}x", "if \u{fffd}x"),
+        ] {
+            assert_eq!(harmless(text), expected);
+        }
+    }
+
+    #[test]
+    fn a_length_of_time_is_said_in_its_two_largest_units() {
+        let said = [0, 999, 1_050, 59_999, 60_000, 3_599_999, 3_600_000, 90_000_000].map(duration);
+        assert_eq!(
+            said,
+            ["0 ms", "999 ms", "1.0 s", "59.9 s", "1 min 0 s", "59 min 59 s", "1 h 0 min", "25 h 0 min"]
+        );
+    }
+
+    #[test]
+    fn an_excerpt_is_one_line_and_ends_within_a_bound() {
+        assert_eq!(excerpt("one\n  two", 10), "one two");
+        assert_eq!(excerpt("ééééé", 3), "ééé…");
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [vec!["A".into(), "B".into()], vec!["long".into(), "é".into(), "more".into()], vec![]];
+        assert_eq!(table(&rows), "A     B\nlong  é  more\n\n");
+    }
+}

@@ -1,0 +1,45 @@
+//! JSON as it is printed.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use super::human::is_control;
+
+/// One JSON document, for people and programs.
+pub(super) fn document(view: &impl Serialize) -> String {
+    printable(&serde_json::to_string_pretty(view).expect("views have string keys and no failing parts"))
+}
+
+/// One line of JSON.
+pub(super) fn line(view: &impl Serialize) -> String {
+    printable(&serde_json::to_string(view).expect("views have string keys and no failing parts"))
+}
+
+/// Escapes what JSON allows but a terminal might obey; such characters stand within strings only.
+fn printable(json: &str) -> String {
+    let mut printable = String::with_capacity(json.len() + 1);
+    for c in json.chars() {
+        if is_control(c) && c != '\n' {
+            // Writing to a `String` cannot fail, and all these characters are below U+10000.
+            write!(printable, "\\u{:04x}", u32::from(c)).expect("a string takes all");
+        } else {
+            printable.push(c);
+        }
+    }
+    printable.push('\n');
+    printable
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_finds_nothing_to_obey_and_a_parser_finds_everything() {
+        let text = "a\u{1b}[31m\u{9b}31m\u{202e}\u{7f}é\n";
+        let json = line(&text);
+        assert!(!json.trim_end().chars().any(is_control), "{json}");
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+    }
+}

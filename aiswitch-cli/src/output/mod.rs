@@ -1,0 +1,152 @@
+//! The only place that prints: stdout carries the result, stderr all else.
+
+pub(crate) mod human;
+mod json;
+
+use std::borrow::Cow;
+use std::io::{self, BufRead, ErrorKind, Write};
+use std::sync::OnceLock;
+
+use serde::Serialize;
+
+use crate::args::{Args, OutputFormat, Verb};
+use crate::caller::Caller;
+use crate::error::Error;
+use crate::exit::Code;
+use human::harmless;
+
+/// Where the command's words go, and how much of them.
+#[derive(Debug)]
+pub(crate) struct Output {
+    /// What stdout carries.
+    pub(crate) format: OutputFormat,
+    /// Whether progress is drawn on stderr.
+    progress: bool,
+    quiet: bool,
+    stdout_terminal: bool,
+    /// Why stdout cannot be written any more.
+    stdout_lost: OnceLock<io::Error>,
+}
+
+impl Output {
+    /// The output that the command line asks for.
+    pub(crate) fn new(args: &Args, caller: &Caller) -> Self {
+        let format = match &args.verb {
+            _ if args.common.json => OutputFormat::Json,
+            Verb::Run(run) => run.output_format,
+            _ => OutputFormat::Text,
+        };
+        Self {
+            format,
+            progress: caller.wants_progress() && !args.common.quiet,
+            quiet: args.common.quiet,
+            stdout_terminal: caller.stdout_terminal,
+            stdout_lost: OnceLock::new(),
+        }
+    }
+
+    /// Prints a result: as one JSON document, or as the text that it makes.
+    pub(crate) fn result(&self, view: &impl Serialize, text: impl FnOnce() -> String) {
+        match self.format {
+            OutputFormat::Text => self.text(&text()),
+            OutputFormat::Json => self.json(view),
+            OutputFormat::StreamJson => self.json_line(view),
+        }
+    }
+
+    /// Prints one JSON document.
+    pub(crate) fn json(&self, view: &impl Serialize) {
+        self.write(json::document(view).as_bytes());
+    }
+
+    /// Prints one line of JSON.
+    pub(crate) fn json_line(&self, view: &impl Serialize) {
+        self.write(json::line(view).as_bytes());
+    }
+
+    /// Prints text, which a terminal is shown without what could control it.
+    pub(crate) fn text(&self, text: &str) {
+        let text = if self.stdout_terminal { harmless(text) } else { Cow::Borrowed(text) };
+        let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+        self.write(format!("{text}{end}").as_bytes());
+    }
+
+    /// Prints what a program had printed; a terminal is shown it without what could control it.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) fn raw(&self, mut printed: impl BufRead) -> io::Result<()> {
+        let mut line = Vec::new();
+        while printed.read_until(b'\n', &mut line)? > 0 {
+            if self.stdout_terminal {
+                self.write(harmless(&String::from_utf8_lossy(&line)).as_bytes());
+            } else {
+                self.write(&line);
+            }
+            line.clear();
+        }
+        Ok(())
+    }
+
+    /// Tells something that may be worth to know.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.quiet {
+            tell(&human::note(text));
+        }
+    }
+
+    /// Draws a line of progress, where it is wanted and there is one.
+    pub(crate) fn progress(&self, line: Option<&str>) {
+        if self.progress {
+            line.into_iter().for_each(tell);
+        }
+    }
+
+    /// Tells what went wrong, if anything did; no option silences it.
+    #[expect(clippy::unused_self, reason = "all that is printed goes through the output")]
+    pub(crate) fn problems(&self, lines: &str) {
+        if !lines.is_empty() {
+            tell(lines);
+        }
+    }
+
+    /// Whether all of the result could be printed. A reader that left early had enough: that is no error.
+    ///
+    /// # Errors
+    /// Stdout could not be written for another reason.
+    pub(crate) fn finish(self) -> Result<(), Error> {
+        match self.stdout_lost.into_inner() {
+            Some(source) if source.kind() != ErrorKind::BrokenPipe => Err(Error::Stdout { source }),
+            _ => Ok(()),
+        }
+    }
+
+    fn write(&self, bytes: &[u8]) {
+        if self.stdout_lost.get().is_some() {
+            return;
+        }
+        let mut stdout = io::stdout().lock();
+        if let Err(error) = stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+            self.stdout_lost.get_or_init(|| error);
+        }
+    }
+}
+
+/// Prints an error with its causes and its hint; its exit code.
+pub(crate) fn print_error(error: &Error) -> Code {
+    tell(&human::error(error, error.hint().as_deref()));
+    error.code()
+}
+
+/// Prints what the parser of the command line says, help or error; the exit code.
+pub(crate) fn print_usage(usage: &clap::Error) -> Code {
+    // An error means that nobody is left to be told.
+    drop(usage.print());
+    if usage.use_stderr() { Code::Usage } else { Code::Completed }
+}
+
+/// Prints styled lines on stderr; styles are dropped where they are not wanted.
+fn tell(lines: &str) {
+    // Nobody is left to be told that stderr is closed.
+    drop(writeln!(anstream::stderr().lock(), "{lines}"));
+}

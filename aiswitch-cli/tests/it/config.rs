@@ -1,0 +1,119 @@
+//! The configuration files: a mistake is named with its place and its remedy.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use crate::harness::{configure, kept_runs, show};
+use crate::sandbox::Sandbox;
+
+#[test]
+fn a_mistake_is_named_with_file_line_and_column() {
+    for (file, text, expected) in [
+        (
+            "agents.yaml",
+            "agents:\n  mine: {driver: command, comand: [x]}\n",
+            ":2:27: unknown key `comand`\n  \
+             hint: did you mean `command`? known here: driver, command, args, preset, model, timeout, modes\n",
+        ),
+        (
+            "agents.yaml",
+            "agent: {}\n",
+            ":1:1: unknown key `agent`\n  hint: did you mean `agents`? known here: agents\n",
+        ),
+        (
+            "agents.yaml",
+            "agents:\n  mine: {driver: cluade}\n",
+            ":2:18: unknown value `cluade`\n  hint: did you mean `claude`? known here: \
+             echo, command, rpc, acp, claude, codex, gemini, opencode, qwen\n",
+        ),
+        ("agents.yaml", "agents:\n  mine: {command: [x]}\n", ":2:10: missing field `driver`\n"),
+        (
+            "agents.yaml",
+            "agents:\n  mine: {driver: echo}\n  other: {driver: echo}\n  mine: {driver: rpc}\n",
+            ":4:3: `mine` stands here a second time\n  hint: keep one of the two, or give one another name\n",
+        ),
+        (
+            "agents.yaml",
+            "agents:\n  My Agent: {driver: echo}\n",
+            ":2:3: agent id `My Agent` is not valid: it must match ^[a-z0-9][a-z0-9_-]{0,63}$\n",
+        ),
+        (
+            "agents.yaml",
+            "agents:\n  mine: {driver: echo, timeout: 10 parsecs}\n",
+            ":2:33: `10 parsecs` is not a length of time like 90s, 500ms, 10m or 1h\n",
+        ),
+        ("agents.yaml", "agents: [\n", ":1:9: expected mapping start\n"),
+        (
+            "presets.yaml",
+            "presets:\n  work: {vars: {A: secret-value}}\n",
+            ":2:10: unknown key `vars`\n  hint: known here: description, variables\n",
+        ),
+        ("presets.yaml", "presets:\n  work: {variables: secret-value}\n", ":2:21: expected mapping start\n"),
+        (
+            "presets.yaml",
+            "presets:\n  work: {variables: {A: [secret-value]}}\n",
+            ":2:25: expected string scalar\n",
+        ),
+        (
+            "coordination.yaml",
+            "max_paralel: 3\n",
+            ":1:1: unknown key `max_paralel`\n  \
+             hint: did you mean `max_parallel`? known here: agents, max_parallel, timeout, idle_timeout\n",
+        ),
+        (
+            "coordination.yaml",
+            "agents: ['echo*0']\n",
+            ":1:10: `0` is not a number of agents from 1 to 1000\n",
+        ),
+    ] {
+        let sandbox = Sandbox::new();
+        let path = configure(&sandbox, file, text);
+        let shown = show(&sandbox, &["run", "-a", "echo", "hello"]);
+        assert_eq!(shown.stderr, format!("error: {}{expected}", path.display()), "{text}");
+        assert!(!shown.stderr.contains("secret-value"));
+        assert_eq!((shown.stdout.as_str(), shown.code, kept_runs(&sandbox).len()), ("", Some(2), 0));
+    }
+}
+
+#[test]
+fn a_file_that_says_nothing_is_like_none() {
+    for text in ["", "# agents: {}\n", "agents: {}\n"] {
+        let sandbox = Sandbox::new();
+        configure(&sandbox, "agents.yaml", text);
+        assert_eq!(show(&sandbox, &["run", "-a", "echo", "hello"]).stdout, "hello\n", "{text:?}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let sandbox = Sandbox::new();
+    let path = sandbox.aiswitch_home().join("config/agents.yaml");
+    fs::create_dir(&path).unwrap();
+    let shown = show(&sandbox, &["run", "-a", "echo", "hello"]);
+    let expected = format!(
+        "error: `{}` cannot be read\n  because: Is a directory (os error 21)\n  \
+         hint: correct the file's permissions, or point --home elsewhere\n",
+        path.display()
+    );
+    assert_eq!((shown.stderr, shown.code), (expected, Some(2)));
+    fs::remove_dir(&path).unwrap();
+
+    // It never ends; only as much is read as a configuration may have.
+    symlink("/dev/zero", &path).unwrap();
+    let shown = show(&sandbox, &["agents", "list"]);
+    assert_eq!(shown.stderr, format!("error: `{}` is longer than 1048576 bytes\n", path.display()));
+}
+
+#[test]
+fn a_built_in_agent_can_be_made_another() {
+    let sandbox = Sandbox::new();
+    let program = sandbox.workspace().join("claude-of-mine");
+    fs::write(&program, "#!/bin/sh\necho 2.1.0\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+    let text = format!("agents: {{claude: {{driver: claude, command: ['{}']}}}}\n", program.display());
+    configure(&sandbox, "agents.yaml", &text);
+    let checked = show(&sandbox, &["agents", "check", "claude", "--json"]);
+    assert_eq!(checked.json()[0]["version"], "2.1.0", "{checked}");
+    assert_eq!(checked.json()[0]["program"], program.to_str().unwrap());
+    assert_eq!(checked.code, Some(0));
+}

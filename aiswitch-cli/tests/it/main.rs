@@ -1,0 +1,23 @@
+//! Tests of the `aiswitch` command as its users run it.
+#![cfg(test)]
+
+#[path = "../support/agents.rs"]
+mod agents;
+#[path = "../support/llm/mod.rs"]
+mod llm;
+#[path = "../support/sandbox.rs"]
+mod sandbox;
+
+mod bad_input;
+mod config;
+mod documented;
+mod harness;
+mod mock_llm;
+mod real_agents;
+mod real_agents_run;
+mod run;
+mod sandboxes;
+mod secrets;
+mod signals;
+mod terminal;
+mod verbs;

@@ -1,0 +1,90 @@
+//! Signals: the first stops a run politely, the second kills it, and nothing is left either way.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::harness::{Shown, aiswitch, await_agents, configure, send, show, start};
+use crate::sandbox::Sandbox;
+
+/// An agent that waits for ever but stops when it is asked to, and one that does not even then.
+const AGENTS: &str = "agents:
+  polite: {driver: echo, args: [--stall]}
+  stubborn: {driver: command, command: [/bin/sh, -c, 'trap \"\" INT TERM; while :; do /bin/sleep 1; done']}
+";
+
+/// Longer than it takes to kill an agent, and shorter than the time that agents are given to stop.
+const AT_ONCE: Duration = Duration::from_secs(4);
+
+fn stalled(sandbox: &Sandbox, agents: &str, processes: usize) -> Child {
+    configure(sandbox, "agents.yaml", AGENTS);
+    let child = start(&mut aiswitch(sandbox, &["run", "--json", "-a", agents, "hello"]));
+    await_agents(sandbox, processes);
+    child
+}
+
+#[test]
+fn a_signal_stops_all_agents_and_the_report_is_printed_all_the_same() {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let sandbox = Sandbox::new();
+        let child = stalled(&sandbox, "polite,echo", 1);
+        // What is done by then stays done.
+        let journal = || show(&sandbox, &["logs"]).stdout;
+        assert!(
+            crate::sandbox::holds_within(crate::harness::WITHIN, || journal().contains("echo  completed"))
+        );
+        send(&child, signal);
+        let shown = Shown::from(child.wait_with_output().unwrap());
+        let report = shown.json();
+        assert_eq!(report["agents"][0]["status"], "cancelled", "{shown}");
+        assert_eq!(report["agents"][1]["status"], "completed", "{shown}");
+        assert_eq!(report["status"], "partial");
+        assert_eq!(shown.code, Some(code));
+        assert!(
+            shown.stderr.starts_with("note: stopping all agents; a second signal kills them\n"),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
+fn a_run_of_which_nothing_was_done_is_cancelled() {
+    let sandbox = Sandbox::new();
+    let child = stalled(&sandbox, "polite", 1);
+    send(&child, Signal::INT);
+    let shown = Shown::from(child.wait_with_output().unwrap());
+    assert_eq!(shown.json()["status"], "cancelled");
+    assert_eq!(shown.json()["answer"], Value::Null);
+    assert_eq!(shown.code, Some(130));
+    assert_eq!(show(&sandbox, &["runs", "--json"]).json()[0]["status"], "cancelled");
+}
+
+#[test]
+fn a_second_signal_kills_at_once() {
+    let sandbox = Sandbox::new();
+    let mut child = stalled(&sandbox, "stubborn", 2);
+    send(&child, Signal::INT);
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    assert_eq!(line, "note: stopping all agents; a second signal kills them\n");
+    let start = Instant::now();
+    send(&child, Signal::INT);
+    let status = child.wait().unwrap();
+    assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
+    assert_eq!(status.code(), Some(130));
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).unwrap();
+    assert_eq!(
+        rest,
+        "error: the run was killed before it could report\n  hint: what was heard until then: aiswitch logs last\n"
+    );
+    assert_eq!(show(&sandbox, &["runs", "--json"]).json()[0]["status"], "interrupted");
+    assert!(show(&sandbox, &["logs"]).stdout.contains("stubborn  process"));
+    let result = show(&sandbox, &["result"]);
+    assert!(result.stderr.contains("has no report: it goes on, or was killed\n  hint: "), "{result}");
+    assert_eq!(result.code, Some(1));
+}

@@ -1,0 +1,94 @@
+//! On a terminal: progress, colours, and nothing in an agent's text that the terminal would obey.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
+
+use rustix::fs::{Mode, OFlags, open};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+use crate::harness::{aiswitch, configure};
+use crate::sandbox::Sandbox;
+
+/// Runs the command on a terminal of its own, and returns all that it showed there.
+fn on_terminal(sandbox: &Sandbox, args: &[&str], variables: &[(&str, &str)]) -> String {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let side: OwnedFd = open(&*name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+    let mut command = aiswitch(sandbox, args);
+    command.env("TERM", "xterm").envs(variables.iter().copied());
+    let mut child =
+        command.stdout(Stdio::from(side.try_clone().unwrap())).stderr(Stdio::from(side)).spawn().unwrap();
+    // The command holds the terminal's other side; without it the reading would not end.
+    drop(command);
+    let mut shown = Vec::new();
+    // At its end a terminal says that it is broken.
+    File::from(terminal).read_to_end(&mut shown).unwrap_err();
+    assert!(child.wait().unwrap().success());
+    String::from_utf8(shown).unwrap().replace("\r\n", "\n")
+}
+
+/// The lines of progress, without figures.
+fn progress(shown: &str) -> Vec<&str> {
+    shown
+        .lines()
+        .filter_map(|line| line.strip_prefix("  "))
+        .map(|line| line.split(" after").next().unwrap())
+        .collect()
+}
+
+#[test]
+fn progress_is_drawn_on_a_terminal_where_a_person_looks() {
+    let sandbox = Sandbox::new();
+    let args = ["run", "-a", "echo", "hello"];
+    let shown = on_terminal(&sandbox, &args, &[("NO_COLOR", "1")]);
+    assert_eq!(progress(&shown), ["echo  started (driver echo)", "echo  completed"], "{shown}");
+    assert!(shown.contains("\nhello\nrun 01"), "{shown}");
+    for (more, variables) in
+        [(&["--quiet"][..], &[][..]), (&[], &[("CI", "true")]), (&[], &[("TERM", "dumb")])]
+    {
+        assert_eq!(
+            on_terminal(&sandbox, &[&args[..], more].concat(), variables),
+            "hello\n",
+            "{more:?} {variables:?}"
+        );
+    }
+}
+
+#[test]
+fn colours_are_for_terminals_and_for_who_asks_for_them() {
+    let sandbox = Sandbox::new();
+    let args = ["run", "-a", "echo", "hello"];
+    assert!(on_terminal(&sandbox, &args, &[]).contains("\u{1b}[32mcompleted"));
+    assert!(!on_terminal(&sandbox, &args, &[("NO_COLOR", "1")]).contains('\u{1b}'));
+
+    let failing = ["run", "-a", "nobody", "hello"];
+    let stderr = |variables: &[(&str, &str)]| {
+        let output = aiswitch(&sandbox, &failing).envs(variables.iter().copied()).output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(!stderr(&[]).contains('\u{1b}'));
+    assert!(stderr(&[("CLICOLOR_FORCE", "1")]).starts_with("\u{1b}[1m\u{1b}[31merror:"));
+}
+
+#[test]
+fn a_terminal_obeys_nothing_that_an_agent_says() {
+    let sandbox = Sandbox::new();
+    configure(
+        &sandbox,
+        "agents.yaml",
+        "agents: {evil: {driver: command, command: [/usr/bin/printf, 'a\\033]0;owned\\007b\\302\\233c\\342\\200\\256d']}}\n",
+    );
+    let args = ["run", "--quiet", "-a", "evil", "hello"];
+    assert_eq!(on_terminal(&sandbox, &args, &[]), "a\u{fffd}]0;owned\u{fffd}b\u{fffd}c\u{fffd}d\n");
+    let as_json = on_terminal(&sandbox, &[&args[..], &["--json"]].concat(), &[]);
+    assert!(as_json.contains(r#""answer": "a\u001b]0;owned\u0007b\u009bc\u202ed""#), "{as_json}");
+    let logs = on_terminal(&sandbox, &["logs", "--agent", "evil"], &[]);
+    assert_eq!(logs, "a\u{fffd}]0;owned\u{fffd}b\u{fffd}c\u{fffd}d");
+    // A program is given what the agent said, to the byte.
+    let piped = aiswitch(&sandbox, &args).output().unwrap();
+    assert_eq!(piped.stdout, b"a\x1b]0;owned\x07b\xc2\x9bc\xe2\x80\xaed\n");
+}
