@@ -10,25 +10,32 @@ use crate::dialect::acp::{self, Turn};
 use crate::process::Launch;
 use crate::{Agent, AgentError, Driver, Profile, RunContext};
 
-/// Keeps Gemini CLI from starting itself a second time, which doubles its memory and leaves the second one behind
-/// when the first is killed.
+/// Keeps Gemini CLI from starting itself a second time.
+///
+/// The second one doubles the memory, and is left behind when the first is killed.
 const GEMINI_NO_RELAUNCH: (&str, &str) = ("GEMINI_CLI_NO_RELAUNCH", "true");
 
 /// Keeps opencode from replacing itself while it works.
 const OPENCODE_NO_UPDATE: (&str, &str) = ("OPENCODE_DISABLE_AUTOUPDATE", "1");
 
-/// Has opencode ask before every tool; by itself it asks before none. It is laid over the user's own settings key by
-/// key, so what could change or leak something is named beside the rest.
-const OPENCODE_ASK: (&str, &str) = (
-    "OPENCODE_PERMISSION",
-    r#"{"*":"ask","bash":"ask","edit":"ask","task":"ask","webfetch":"ask","websearch":"ask","external_directory":"ask"}"#,
-);
+/// Permissions of opencode that have it ask before every tool.
+///
+/// They are laid over the user's own key by key, so what changes or leaks something is named beside the rest.
+macro_rules! asks {
+    () => {
+        concat!(
+            r#"{"*":"ask","bash":"ask","edit":"ask","task":"ask","webfetch":"ask","websearch":"ask","#,
+            r#""external_directory":"ask"}"#
+        )
+    };
+}
 
-/// The same for its default agent, whose own permissions in the user's settings would win over those of all agents.
-const OPENCODE_AGENT_ASK: (&str, &str) = (
-    "OPENCODE_CONFIG_CONTENT",
-    r#"{"agent":{"build":{"permission":{"*":"ask","bash":"ask","edit":"ask","task":"ask","webfetch":"ask","websearch":"ask","external_directory":"ask"}}}}"#,
-);
+/// Has opencode ask before every tool; by itself it asks before none.
+const OPENCODE_ASK: (&str, &str) = ("OPENCODE_PERMISSION", asks!());
+
+/// Has opencode's default agent ask: its own permissions in the user's settings would win.
+const OPENCODE_AGENT_ASK: (&str, &str) =
+    ("OPENCODE_CONFIG_CONTENT", concat!(r#"{"agent":{"build":{"permission":"#, asks!(), "}}}"));
 
 /// An agent that speaks the Agent Client Protocol: one process and one prompt for each task.
 ///

@@ -44,6 +44,9 @@ pub enum Problem {
 }
 
 /// Looks for an agent's program without starting it.
+///
+/// # Errors
+/// It is not there, or is no program.
 pub fn find(profile: &Profile, environment: &Environment) -> Result<PathBuf, AgentError> {
     let name = profile.command.first().ok_or_else(|| AgentError::NoCommand { agent: profile.id.clone() })?;
     find_program(&profile.id, name, environment)

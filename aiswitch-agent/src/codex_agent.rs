@@ -1,4 +1,4 @@
-//! OpenAI Codex, driven through `codex app-server`.
+//! Codex, driven through `codex app-server`.
 
 use aiswitch_env::Environment;
 use aiswitch_rpc::protocol::{ErrorKind, TaskResult, TaskSpec, TaskStatus};
@@ -10,7 +10,7 @@ use crate::dialect::codex::{self, Turn};
 use crate::process::Launch;
 use crate::{Agent, AgentError, Profile, RunContext};
 
-/// OpenAI Codex, driven through `codex app-server`: one process and one turn for each task.
+/// Codex, driven through `codex app-server`: one process and one turn for each task.
 ///
 /// Read-only and write keep every command in Codex's own sandbox. What fails there is asked about, declined and
 /// reported as a denial; `sandbox_workspace_write.network_access` in the user's own `config.toml` is honoured.
@@ -25,19 +25,23 @@ impl CodexAgent {
     }
 
     /// Opens the thread.
-    async fn open(&self, peer: Peer, task: &TaskSpec) -> Result<Value, Stop> {
+    async fn open(&self, peer: Peer, task: &TaskSpec, has_key: bool) -> Result<Value, Stop> {
         let refused = |kind| move |error: aiswitch_rpc::ErrorObject| fault(kind, error.message);
         let hello = codex::initialize(env!("CARGO_PKG_VERSION"));
         let reply = ask(&peer, "initialize", &hello, refused(ErrorKind::Protocol)).await?;
         check_version(&self.profile, codex::version(&reply))?;
-        peer.notify_untyped("initialized", &()).await.map_err(|_| Stop::Closed)?;
-        let (method, params) = codex::open_thread(task);
-        let opened = ask(&peer, method, &params, refused(ErrorKind::Config)).await?;
+        peer.notify_untyped("initialized", &()).await.map_err(|_closed| Stop::Closed)?;
+        let (method, mut params) = codex::open_thread(task);
         let account = ask(&peer, "account/read", &json!({}), refused(ErrorKind::Protocol)).await?;
         if codex::needs_login(&account) {
-            return Err(Stop::Failed(fault(ErrorKind::Auth, "it is not logged in".to_owned())));
+            if !has_key {
+                return Err(Stop::Failed(fault(ErrorKind::Auth, "it is not logged in".to_owned())));
+            }
+            let cwd = json!({"cwd": task.cwd});
+            let config = ask(&peer, "config/read", &cwd, refused(ErrorKind::Protocol)).await?;
+            codex::use_key(&mut params, &config);
         }
-        Ok(opened)
+        ask(&peer, method, &params, refused(ErrorKind::Config)).await
     }
 
     async fn converse(
@@ -47,7 +51,8 @@ impl CodexAgent {
         turn: &mut Option<Turn>,
     ) -> Result<(), Stop> {
         let peer = conversation.peer();
-        let opened = conversation.open(self.open(peer, task)).await?;
+        let has_key = conversation.environment().get(codex::KEY).is_some();
+        let opened = conversation.open(self.open(peer, task, has_key)).await?;
         let Some(opened) = Turn::new(task, &opened) else {
             return Err(Stop::Failed(fault(
                 ErrorKind::Protocol,

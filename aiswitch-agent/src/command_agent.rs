@@ -67,7 +67,12 @@ impl Agent for CommandAgent {
 }
 
 /// Gives the prompt and hears the answer to its end, both at once, so that neither side waits for the other.
-async fn converse(prompt: &str, pipes: Pipes, answer: &mut Vec<u8>, context: &RunContext) -> Result<(), TaskError> {
+async fn converse(
+    prompt: &str,
+    pipes: Pipes,
+    answer: &mut Vec<u8>,
+    context: &RunContext,
+) -> Result<(), TaskError> {
     let Pipes { mut stdin, mut stdout } = pipes;
     let give = async move {
         // A program that does not read its input is free not to: what counts is what it answers.
@@ -100,7 +105,9 @@ async fn converse(prompt: &str, pipes: Pipes, answer: &mut Vec<u8>, context: &Ru
 
 fn broken(error: &std::io::Error) -> TaskError {
     let (kind, message) = match error.kind() {
-        std::io::ErrorKind::FileTooLarge => (ErrorKind::Limit, "it printed more than an agent may".to_owned()),
+        std::io::ErrorKind::FileTooLarge => {
+            (ErrorKind::Limit, "it printed more than an agent may".to_owned())
+        }
         _ => (ErrorKind::Internal, format!("its output cannot be read: {error}")),
     };
     TaskError { kind, message, hint: None, reset_at: None }

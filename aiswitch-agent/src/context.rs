@@ -44,7 +44,7 @@ impl Default for Limits {
             frame_bytes_max: 16 * 1024 * 1024,
             output_bytes_max: 256 * 1024 * 1024,
             stop_grace: Duration::from_secs(5),
-            start_timeout: Duration::from_secs(60),
+            start_timeout: Duration::from_mins(1),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 
+use aiswitch_env::Environment;
 use aiswitch_rpc::protocol::{ErrorKind, TaskError, TaskResult, TaskStatus};
 use aiswitch_rpc::{CallError, CancelStyle, ErrorObject, OnMalformed, Options, Peer, Router};
 use serde_json::Value;
@@ -82,7 +83,7 @@ enum Incoming {
 pub(crate) struct Conversation<'a> {
     child: RpcChild,
     context: &'a RunContext,
-    /// Unbounded, because the connection must not wait for its own reader; bounded by `output_bytes_max` all the same.
+    /// Bounded by `output_bytes_max` alone: the connection must not wait for its own reader.
     inbox: mpsc::UnboundedReceiver<Incoming>,
 }
 
@@ -116,6 +117,11 @@ impl<'a> Conversation<'a> {
     /// The way to the program.
     pub(crate) fn peer(&self) -> Peer {
         self.child.peer.clone()
+    }
+
+    /// All that the program may know.
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.context.environment
     }
 
     /// Has the first questions of the protocol asked, within the time that a start may take.
@@ -298,7 +304,7 @@ pub(crate) fn check_version(profile: &Profile, version: Option<&str>) -> Result<
     Err(Stop::Failed(TaskError { hint, ..fault(ErrorKind::Config, message) }))
 }
 
-/// Gives a result its status and its error: `end` is what the program said itself, if it came to that.
+/// Gives a result its status and its error; `end` is what the program said itself, if anything.
 pub(crate) fn settle(
     result: TaskResult,
     outcome: Result<(), Stop>,

@@ -23,7 +23,8 @@ mod rpc_child;
 mod spec;
 
 pub use aiswitch_rpc::protocol::{
-    AgentId, Denial, ErrorKind, PermissionMode, TaskError, TaskId, TaskResult, TaskSpec, TaskStatus, TokenUsage,
+    AgentId, Denial, ErrorKind, PermissionMode, TaskError, TaskId, TaskResult, TaskSpec, TaskStatus,
+    TokenUsage,
 };
 pub use check::{Installation, Problem, check, find};
 pub use context::{Limits, RunContext};
@@ -48,7 +49,11 @@ pub trait Agent: std::fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// The program is not there, or the task asks for what this driver cannot express.
-    fn launch(&self, task: &TaskSpec, environment: &aiswitch_env::Environment) -> Result<Option<Launch>, AgentError>;
+    fn launch(
+        &self,
+        task: &TaskSpec,
+        environment: &aiswitch_env::Environment,
+    ) -> Result<Option<Launch>, AgentError>;
 
     /// Has the agent do the task, and ends every process that it started for it.
     ///

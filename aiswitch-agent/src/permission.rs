@@ -22,9 +22,9 @@ pub(crate) enum Ask<'a> {
 /// Answers a question: read-only allows looking; write allows all but edits outside of the working folder; yolo allows all.
 pub(crate) fn decide(mode: PermissionMode, cwd: &Path, ask: Ask<'_>) -> Decision {
     match (mode, ask) {
-        (PermissionMode::Yolo, _) | (_, Ask::Read) | (PermissionMode::Write, Ask::Other | Ask::Edit(None)) => {
-            Decision::Allow
-        }
+        (PermissionMode::Yolo, _)
+        | (_, Ask::Read)
+        | (PermissionMode::Write, Ask::Other | Ask::Edit(None)) => Decision::Allow,
         (PermissionMode::Write, Ask::Edit(Some(path))) if is_below(cwd, path) => Decision::Allow,
         _ => Decision::Deny,
     }

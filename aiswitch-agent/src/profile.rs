@@ -41,7 +41,9 @@ impl Profile {
                 None => Some(format!("correct `command` of agent `{id}`")),
             },
             ErrorKind::RateLimit => Some("wait until the limit is reset, or use another preset".into()),
-            ErrorKind::Crash | ErrorKind::Protocol => Some(format!("see what it printed with: aiswitch logs --agent {id}")),
+            ErrorKind::Crash | ErrorKind::Protocol => {
+                Some(format!("see what it printed with: aiswitch logs --agent {id}"))
+            }
             _ => None,
         }
     }
@@ -58,7 +60,12 @@ impl Profile {
     }
 
     /// The launch of this agent's program in the task's folder, with `more` arguments behind its own.
-    pub(crate) fn launch<I, A>(&self, task: &TaskSpec, environment: &Environment, more: I) -> Result<Launch, AgentError>
+    pub(crate) fn launch<I, A>(
+        &self,
+        task: &TaskSpec,
+        environment: &Environment,
+        more: I,
+    ) -> Result<Launch, AgentError>
     where
         I: IntoIterator<Item = A>,
         A: Into<String>,

@@ -57,7 +57,7 @@ const BUILT_INS: &[BuiltIn] = &[
         modes: ALL_MODES,
         install: Some("npm install -g @openai/codex"),
         login: Some("run `codex login`, or set CODEX_API_KEY"),
-        version_min: Some("0.100.0"),
+        version_min: Some("0.169.0"),
     },
     BuiltIn {
         driver: Driver::Gemini,

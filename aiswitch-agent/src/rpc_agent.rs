@@ -2,9 +2,9 @@
 
 use aiswitch_env::Environment;
 use aiswitch_rpc::protocol::{
-    AgentInitialize, Capabilities, Denial, ErrorKind, InitializeParams, PROTOCOL_VERSION, Party, PermissionDecision,
-    PermissionRequest, PermissionRequestParams, PermissionRequestResult, TaskAssign, TaskCancel, TaskCancelParams,
-    TaskError, TaskOutput, TaskResult, TaskSpec, TaskStatus, TokensUsage,
+    AgentInitialize, Capabilities, Denial, ErrorKind, InitializeParams, PROTOCOL_VERSION, Party,
+    PermissionDecision, PermissionRequest, PermissionRequestParams, PermissionRequestResult, TaskAssign,
+    TaskCancel, TaskCancelParams, TaskError, TaskOutput, TaskResult, TaskSpec, TaskStatus, TokensUsage,
 };
 use aiswitch_rpc::{CallError, Options, Router};
 use tokio::sync::mpsc;
@@ -98,7 +98,12 @@ impl Talk {
         let greeting = InitializeParams {
             protocol_version: PROTOCOL_VERSION,
             client: Party { name: "aiswitch".into(), version: env!("CARGO_PKG_VERSION").into() },
-            capabilities: Capabilities { streaming: true, cancel: true, permissions: true, ..Capabilities::default() },
+            capabilities: Capabilities {
+                streaming: true,
+                cancel: true,
+                permissions: true,
+                ..Capabilities::default()
+            },
         };
         let peer = self.child.peer.clone();
         let start_timeout = self.context.limits.start_timeout;
@@ -116,7 +121,9 @@ impl Talk {
             }
             Ok(Err(error)) => return End::of(&error),
             Err(_) => {
-                return End::Failed(protocol(format!("it did not answer `agent.initialize` within {start_timeout:?}")));
+                return End::Failed(protocol(format!(
+                    "it did not answer `agent.initialize` within {start_timeout:?}"
+                )));
             }
         }
         self.assign().await

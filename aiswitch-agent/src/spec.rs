@@ -93,7 +93,15 @@ pub struct AgentSpec {
 impl AgentSpec {
     /// The spec of a driver's own agent.
     pub fn new(driver: Driver) -> Self {
-        Self { driver, command: Vec::new(), args: Vec::new(), preset: None, model: None, timeout: None, modes: None }
+        Self {
+            driver,
+            command: Vec::new(),
+            args: Vec::new(),
+            preset: None,
+            model: None,
+            timeout: None,
+            modes: None,
+        }
     }
 
     /// The spec of any program: prompt on stdin, answer on stdout.
@@ -111,7 +119,8 @@ impl AgentSpec {
         let own = |list: fn(&BuiltIn) -> &[&str]| -> Vec<String> {
             known.map(|known| list(known).iter().map(ToString::to_string).collect()).unwrap_or_default()
         };
-        let mut command = if self.command.is_empty() { own(|known| known.command) } else { self.command.clone() };
+        let mut command =
+            if self.command.is_empty() { own(|known| known.command) } else { self.command.clone() };
         command.extend(self.args.iter().cloned());
         let modes = match (&self.modes, known) {
             (Some(modes), _) => modes.clone(),
@@ -205,7 +214,8 @@ mod tests {
         let read = |text: &str| text.parse::<SpecDuration>().ok().map(|duration| duration.0.as_millis());
         let all = ["90", "90s", "500ms", "10m", "1h", "5 min"].map(read);
         assert_eq!(all, [90_000, 90_000, 500, 600_000, 3_600_000, 300_000].map(Some));
-        for bad in ["", "0", "-1", "1.5s", "10 parsecs", "m", "99999999999999999999h", "9999999999999999999h"] {
+        for bad in ["", "0", "-1", "1.5s", "10 parsecs", "m", "99999999999999999999h", "9999999999999999999h"]
+        {
             assert_eq!(read(bad), None, "{bad}");
         }
     }

@@ -6,7 +6,7 @@ use aiswitch_agent::AgentId;
 
 use crate::{AgentReport, Aggregate, Answer, Outcome};
 
-/// The most bytes of earlier answers that one step of a sequential run is given; each has an equal share.
+/// The most bytes of earlier answers that one step of a sequence is given; each has an equal share.
 pub const HAND_OVER_BYTES_MAX: usize = 512 * 1024;
 
 /// Makes one answer of those of the agents that completed; `None` when none did.

@@ -1,12 +1,12 @@
 //! The one place that reads the clock.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use tokio::time::Instant;
 
-/// What time it is, for records.
+/// What time it is, for records, in whole milliseconds.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
 pub(crate) fn now() -> DateTime<Utc> {
-    Utc::now()
+    Utc::now().trunc_subsecs(3)
 }
 
 /// Whole milliseconds since a moment.

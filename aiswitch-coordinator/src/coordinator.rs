@@ -129,7 +129,7 @@ impl Coordinator {
         self.run(plan.with_order(order), CancellationToken::new(), |_| {}).await
     }
 
-    /// Runs a plan with one agent after the other, each given the answers before it; without events, and to its end.
+    /// Runs a plan with one agent after the other, each given the answers before it; without events.
     ///
     /// # Errors
     /// As [`run`](Self::run).

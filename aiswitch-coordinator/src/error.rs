@@ -81,7 +81,7 @@ pub enum RunError {
         #[source]
         source: std::io::Error,
     },
-    /// The folder to work in has a name that is not UTF-8, which neither agents' protocols nor reports can hold.
+    /// The folder to work in has a name that is not UTF-8, which agents' protocols cannot hold.
     #[error("the name of the working folder `{cwd}` is not UTF-8")]
     CwdNotUtf8 {
         /// The folder.

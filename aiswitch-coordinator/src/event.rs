@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{AgentReport, RunId, RunMode, RunReport};
 
-/// The version of the form of events; a field or a type may be added within one version, none changed.
+/// The version of the form of events; within one, fields and types may be added, none changed.
 pub const EVENT_VERSION: u32 = 1;
 
 /// What a run tells while it goes on; one line of `events.jsonl`.

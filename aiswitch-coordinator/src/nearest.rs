@@ -1,6 +1,6 @@
 //! The known name that a mistyped one probably means.
 
-/// The known name that a mistyped one probably means: at most a third of its letters differ, and none is nearer.
+/// The known name that a mistyped one probably means; at most a third of its letters differ.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let differences_max = name.chars().count().div_ceil(3);
     known
@@ -11,8 +11,9 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, known)| known)
 }
 
-/// How many letters must be put in, left out, changed or swapped with their neighbour to get from `a` to `b`: the
-/// optimal string alignment distance.
+/// The optimal string alignment distance.
+///
+/// That is how many letters must be put in, left out, changed or swapped with their neighbour to get from `a` to `b`.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];

@@ -19,7 +19,9 @@ use crate::error::chain;
 /// How long an agent may take to stop beyond the two graces that its own stop takes.
 const STOP_MARGIN: Duration = Duration::from_secs(2);
 
-/// The longest answer that is kept, in bytes; an agent whose answer is longer has failed, and keeps the start of it.
+/// The longest answer that is kept, in bytes.
+///
+/// An agent whose answer is longer has failed; the start of the answer is in its report.
 pub const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Further away than any run lasts; `sleep_until` needs a moment that the clock can express.
@@ -114,7 +116,7 @@ impl Deadlines {
     }
 }
 
-/// Does one agent's part: hands its events on, stops it in time, and kills it when it does not stop.
+/// Does one agent's part: hands its events on, stops it in time, kills it when it does not stop.
 ///
 /// All that the agent told is handed on before this ends.
 ///
@@ -178,7 +180,7 @@ pub(crate) struct Verdict {
     pub(crate) result: Option<TaskResult>,
 }
 
-/// Judges the end of a part; what an agent says of itself counts only as far as the rest bears it out.
+/// Judges the end of a part; what an agent says of itself counts as far as the rest bears it out.
 pub(crate) fn judge(end: PartEnd) -> Verdict {
     match end {
         PartEnd::Own(Ok(result)) => judge_result(bounded(result)),

@@ -28,7 +28,7 @@ pub struct Plan {
     pub agents: Vec<Assignment>,
     /// Side by side or one after the other.
     pub order: Order,
-    /// What the agents may do; `None` is read-only when several agents share the folder, else write.
+    /// What they may do; `None` is read-only when several agents share the folder, else write.
     pub mode: Option<PermissionMode>,
     /// How long each agent may take; `None` is without end.
     pub timeout: Option<Duration>,
@@ -41,7 +41,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// A plan without agents: in parallel, without time-outs, going on after a failure, listing all answers.
+    /// A plan without agents.
+    ///
+    /// It works in parallel, without time-outs, goes on after a failure and lists all answers.
     pub fn new(prompt: impl Into<String>, cwd: impl Into<PathBuf>) -> Self {
         Self {
             prompt: prompt.into(),
@@ -126,7 +128,7 @@ impl Plan {
 pub struct Assignment {
     /// The agent.
     pub agent: AgentId,
-    /// The preset that its environment comes from; `None` gives it the credentials that it declares.
+    /// The preset that its environment comes from; `None` gives the credentials that it declares.
     pub preset: Option<PresetName>,
     /// The model that it is to use; `None` leaves that to the agent.
     pub model: Option<String>,
@@ -170,7 +172,7 @@ pub enum Order {
         /// The most that work at the same time.
         max_parallel: NonZeroUsize,
     },
-    /// One after the other; each is given the answers before it, as [`hand_over`](crate::hand_over) writes them.
+    /// One after the other, each given the answers before it; see [`hand_over`](crate::hand_over).
     Sequential,
 }
 
@@ -195,7 +197,9 @@ pub enum OnFailure {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Aggregate {
-    /// All answers in the order of the plan, each under its agent's name; one answer alone stands as it is.
+    /// All answers in the order of the plan, each under its agent's name.
+    ///
+    /// One answer alone stands as it is.
     List,
     /// The answer that was complete first.
     First,

@@ -178,7 +178,9 @@ pub struct AgentReport {
     pub pid: Option<u32>,
     /// How many lines it printed that its driver does not know.
     pub unknown_lines: u64,
-    /// The most memory that its processes were seen to hold together, in bytes, by a look about once a second.
+    /// The most memory that its processes were seen to hold together, in bytes.
+    ///
+    /// The run looks about once a second; `None` when the agent ended before the first look.
     pub memory_bytes_peak: Option<u64>,
 }
 
@@ -247,7 +249,9 @@ pub enum RunStatus {
 }
 
 impl RunStatus {
-    /// The end of a run from the ends of its parts; agents that were stopped because of another do not decide it.
+    /// The end of a run from the ends of its parts.
+    ///
+    /// Agents that were stopped because of another do not decide it.
     pub fn of(outcomes: impl IntoIterator<Item = Outcome>) -> Self {
         let (completed, rest): (Vec<Outcome>, Vec<Outcome>) =
             outcomes.into_iter().partition(|outcome| *outcome == Outcome::Completed);

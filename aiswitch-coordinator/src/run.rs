@@ -28,13 +28,13 @@ use crate::{
     RunRecordSummary, RunReport, RunState, RunStatus, TaskReport,
 };
 
-/// How often the loop looks at the agents' memory, and writes the state files when something changed.
+/// How often the loop looks at the agents' memory, and writes the state files if need be.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How many events may wait for the loop before agents wait for it.
 const EVENTS_MAX: usize = 1024;
 
-/// How many events are heard before the loop looks for ends, so that a flood of one agent cannot hide them.
+/// How many events are heard before the loop looks for ends, so that a flood cannot hide them.
 const EVENTS_PER_TURN: usize = 64;
 
 /// How many different warnings a report has.
@@ -336,7 +336,9 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         }
     }
 
-    /// Looks at the agents' memory, which blocks for some tens of microseconds a process, and keeps the state files new.
+    /// Looks at the agents' memory, and keeps the state files new.
+    ///
+    /// The look blocks for some tens of microseconds a process.
     fn look(&mut self) {
         let now = clock::now();
         for (ready, slot) in self.start.ready.agents.iter().zip(&mut self.slots) {

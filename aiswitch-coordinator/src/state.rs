@@ -90,7 +90,7 @@ pub struct AgentRecord {
 pub struct ProcessMark {
     /// Its number.
     pub pid: u32,
-    /// When it started, in clock ticks since the start of the system; `None` where the system does not tell.
+    /// When it started, in clock ticks since the start of the system; `None` where it is not told.
     pub started_ticks: Option<u64>,
 }
 
@@ -239,7 +239,7 @@ fn typed<T: DeserializeOwned>(path: &Path, list: &str) -> Result<Vec<T>, HomeErr
         .map_err(|source| HomeError::Damaged { path: path.to_owned(), line: source.line(), source })
 }
 
-/// The entries as they stand, so that a writer keeps also what it does not know; none when there is no file yet.
+/// The entries as they stand, so that a writer keeps what it does not know; none without a file.
 fn read_entries(path: &Path, list: &str) -> Result<Vec<Value>, HomeError> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,

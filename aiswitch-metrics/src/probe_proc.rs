@@ -30,7 +30,9 @@ pub(crate) fn look(root: u32) -> Option<Tree> {
     Some(tree)
 }
 
-/// The second number of `statm`, `proc_pid_statm(5)`: resident pages. `None` for a process that is gone or a zombie.
+/// The resident memory of a process; `None` for one that is gone or a zombie.
+///
+/// It is the second number of `statm` in pages, see `proc_pid_statm(5)`.
 fn resident_bytes(pid: u32) -> Option<u64> {
     let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
     let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;

@@ -37,7 +37,7 @@ pub(crate) fn look(root: u32) -> Option<Tree> {
     Some(tree)
 }
 
-/// The resident memory of a process in bytes; `None` for one that has ended and waits for its parent to notice.
+/// The resident memory of a process in bytes; `None` for a zombie.
 fn memory(process: &Process) -> Option<u64> {
     (process.memory() > 0).then(|| process.memory())
 }

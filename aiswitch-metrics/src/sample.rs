@@ -9,7 +9,7 @@ pub struct AgentSample {
     pub agent: String,
     /// When it was looked at.
     pub at: DateTime<Utc>,
-    /// The resident memory of all processes of the tree, in bytes; shared pages count in each process.
+    /// The resident memory of the whole tree, in bytes; shared pages count in each process.
     pub memory_bytes: u64,
     /// How many processes the tree had.
     pub processes: usize,

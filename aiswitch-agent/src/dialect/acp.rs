@@ -51,7 +51,7 @@ pub(crate) fn agent_version(greeting: &Value) -> Option<&str> {
     super::version_in(greeting["agentInfo"]["version"].as_str()?)
 }
 
-/// The method that opens a task's session, and its params; `None` when the agent cannot go on with one.
+/// The method that opens a task's session, and its params; `None` when it cannot go on with one.
 pub(crate) fn open_session(task: &TaskSpec, greeting: &Value) -> Option<(&'static str, Value)> {
     let mut params = json!({"cwd": task.cwd, "mcpServers": []});
     match &task.session_id {
@@ -117,7 +117,7 @@ pub(crate) struct Turn {
     cwd: PathBuf,
     session_id: String,
     model: Option<String>,
-    /// Whether the prompt was given: what comes before is the past of a session that is gone on with.
+    /// Whether the prompt was given: what comes before is the session's past.
     is_prompted: bool,
     is_cancelled: bool,
     messages: Messages,
@@ -205,7 +205,9 @@ impl Turn {
         settle(result, outcome, self.end, ended)
     }
 
-    /// What the prompt cost. A sum that did not grow is not known: agents say 0 also of a model without a price.
+    /// What the prompt cost.
+    ///
+    /// A sum that did not grow is not known: agents say 0 also of a model without a price.
     fn cost_usd(&self) -> Option<f64> {
         let cost = self.cost? - self.cost_before?;
         (cost > 0.0).then_some(cost)

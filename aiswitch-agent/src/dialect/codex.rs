@@ -20,6 +20,12 @@ use crate::permission::{Ask, decide};
 use crate::process::Ended;
 use crate::{AgentEvent, Decision, ToolPhase};
 
+/// The variable with the key that Codex uses when nobody is logged in.
+pub(crate) const KEY: &str = "CODEX_API_KEY";
+
+/// Where Codex finds its provider unless its config says otherwise.
+const OPENAI_BASE_URL: &str = "https://api.openai.com/v1";
+
 /// The first part of the names of all notifications that are known, be they of use here or not.
 const NAMESPACES: &[&str] = &[
     "account",
@@ -76,9 +82,19 @@ pub(crate) fn version(reply: &Value) -> Option<&str> {
     super::version_in(reply["userAgent"].as_str()?)
 }
 
-/// Whether the reply to `account/read` says that nobody is logged in although the provider asks for it.
+/// Whether `account/read` says that nobody is logged in although the provider asks for it.
 pub(crate) fn needs_login(reply: &Value) -> bool {
     reply["requiresOpenaiAuth"] == true && reply["account"].is_null()
+}
+
+/// Has a thread use the key of [`KEY`], as `codex exec` does and the app-server does not.
+///
+/// The thread gets a provider of its own for it, so that no key passes through here and none is kept on disk.
+pub(crate) fn use_key(params: &mut Value, config: &Value) {
+    let base_url = config["config"]["openai_base_url"].as_str().unwrap_or(OPENAI_BASE_URL);
+    let provider = json!({"name": "OpenAI", "base_url": base_url, "env_key": KEY, "wire_api": "responses"});
+    params["modelProvider"] = json!("openai-key");
+    params["config"] = json!({"model_providers.openai-key": provider});
 }
 
 /// The method that opens a thread for a task, and its params.
@@ -121,7 +137,8 @@ pub(crate) struct Turn {
     cwd: PathBuf,
     thread_id: String,
     model: Option<String>,
-    turn_id: Option<String>,
+    /// The turn, once it is known.
+    id: Option<String>,
     messages: Messages,
     /// The thread's tokens before this turn; `None` for a resumed thread that has not said it yet.
     before: Option<Tokens>,
@@ -140,40 +157,39 @@ pub(crate) struct Turn {
 
 /// The tokens of a thread or of one request, as Codex counts them.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct Tokens {
-    input_tokens: u64,
-    cached_input_tokens: u64,
-    #[serde(default)]
-    cache_write_input_tokens: u64,
-    output_tokens: u64,
-    reasoning_output_tokens: u64,
+    #[serde(rename = "inputTokens")]
+    input: u64,
+    #[serde(rename = "cachedInputTokens")]
+    cached: u64,
+    #[serde(rename = "cacheWriteInputTokens", default)]
+    cache_write: u64,
+    #[serde(rename = "outputTokens")]
+    output: u64,
+    #[serde(rename = "reasoningOutputTokens")]
+    reasoning: u64,
 }
 
 impl Tokens {
     fn minus(self, other: Self) -> Self {
         Self {
-            input_tokens: self.input_tokens.saturating_sub(other.input_tokens),
-            cached_input_tokens: self.cached_input_tokens.saturating_sub(other.cached_input_tokens),
-            cache_write_input_tokens: self
-                .cache_write_input_tokens
-                .saturating_sub(other.cache_write_input_tokens),
-            output_tokens: self.output_tokens.saturating_sub(other.output_tokens),
-            reasoning_output_tokens: self
-                .reasoning_output_tokens
-                .saturating_sub(other.reasoning_output_tokens),
+            input: self.input.saturating_sub(other.input),
+            cached: self.cached.saturating_sub(other.cached),
+            cache_write: self.cache_write.saturating_sub(other.cache_write),
+            output: self.output.saturating_sub(other.output),
+            reasoning: self.reasoning.saturating_sub(other.reasoning),
         }
     }
 
     /// Codex counts the cached parts as input, too.
     fn usage(self) -> TokenUsage {
-        let cached = self.cached_input_tokens.saturating_add(self.cache_write_input_tokens);
+        let cached = self.cached.saturating_add(self.cache_write);
         TokenUsage {
-            input_tokens: Some(self.input_tokens.saturating_sub(cached)),
-            output_tokens: Some(self.output_tokens),
-            cache_read_tokens: Some(self.cached_input_tokens),
-            cache_write_tokens: Some(self.cache_write_input_tokens),
-            reasoning_tokens: Some(self.reasoning_output_tokens),
+            input_tokens: Some(self.input.saturating_sub(cached)),
+            output_tokens: Some(self.output),
+            cache_read_tokens: Some(self.cached),
+            cache_write_tokens: Some(self.cache_write),
+            reasoning_tokens: Some(self.reasoning),
         }
     }
 }
@@ -211,7 +227,7 @@ impl Turn {
             cwd: task.cwd.clone(),
             thread_id: opened["thread"]["id"].as_str()?.to_owned(),
             model: opened["model"].as_str().map(str::to_owned),
-            turn_id: None,
+            id: None,
             messages: Messages::default(),
             before: task.session_id.is_none().then(Tokens::default),
             usage: None,
@@ -255,7 +271,7 @@ impl Turn {
     /// Whether a message is about this turn.
     fn is_ours(&self, params: &Value) -> bool {
         let turn = params["turnId"].as_str();
-        self.is_own_thread(params) && turn.is_some() && turn == self.turn_id.as_deref()
+        self.is_own_thread(params) && turn.is_some() && turn == self.id.as_deref()
     }
 
     fn count(&mut self, params: &Value) -> Vec<AgentEvent> {
@@ -284,7 +300,7 @@ impl Turn {
             self.changes
                 .extend(item["id"].as_str().map(|id| (id.to_owned(), detail(item).unwrap_or_default())));
         }
-        self.tool(item, ToolPhase::Started)
+        tool_event(item, ToolPhase::Started)
     }
 
     fn item_completed(&mut self, item: &Value) -> Vec<AgentEvent> {
@@ -300,17 +316,7 @@ impl Turn {
         if phase == ToolPhase::Denied {
             self.deny(&item["id"], item["type"].as_str().unwrap_or_default());
         }
-        self.tool(item, phase)
-    }
-
-    fn tool(&self, item: &Value, phase: ToolPhase) -> Vec<AgentEvent> {
-        match item["type"].as_str() {
-            Some(kind) if !NO_TOOLS.contains(&kind) => {
-                let id = item["id"].as_str().map(str::to_owned);
-                vec![AgentEvent::Tool { id, name: kind.to_owned(), phase, detail: detail(item) }]
-            }
-            _ => Vec::new(),
-        }
+        tool_event(item, phase)
     }
 
     /// Keeps a denial, once for every item.
@@ -337,9 +343,8 @@ impl Turn {
             (Some("modelNotFound"), _) => ErrorKind::Config,
             // The end of a row of failed tries is "other": the tries said what it was.
             (Some("other"), _) => self.retried.as_ref().map_or(ErrorKind::Provider, |retried| retried.kind),
-            (Some(_), _) => ErrorKind::Provider,
             (None, None) if info.is_object() => ErrorKind::Network,
-            (None, None) => ErrorKind::Provider,
+            _ => ErrorKind::Provider,
         };
         let reset_at = (kind == ErrorKind::RateLimit).then(|| self.limits.reset_at()).flatten();
         TaskError { kind, message, hint: None, reset_at }
@@ -397,12 +402,10 @@ impl Turn {
 impl Dialect for Turn {
     fn hear(&mut self, method: &str, params: &Value) -> Vec<AgentEvent> {
         match method {
-            "turn/started" if self.is_own_thread(params) && self.turn_id.is_none() => {
-                self.turn_id = params["turn"]["id"].as_str().map(str::to_owned);
+            "turn/started" if self.is_own_thread(params) && self.id.is_none() => {
+                self.id = params["turn"]["id"].as_str().map(str::to_owned);
             }
-            "turn/completed"
-                if self.turn_id.is_some() && params["turn"]["id"].as_str() == self.turn_id.as_deref() =>
-            {
+            "turn/completed" if self.id.is_some() && params["turn"]["id"].as_str() == self.id.as_deref() => {
                 self.ended(&params["turn"]);
             }
             "item/started" if self.is_ours(params) => return self.item_started(&params["item"]),
@@ -453,7 +456,7 @@ impl Dialect for Turn {
             // It may come behind the turn's first notifications.
             Ok(started) => {
                 let turn_id = started["turn"]["id"].as_str().map(str::to_owned);
-                self.turn_id = self.turn_id.take().or(turn_id);
+                self.id = self.id.take().or(turn_id);
             }
             Err(error) => {
                 self.end = Some(End::Failed(fault(ErrorKind::Config, error.message)));
@@ -463,12 +466,23 @@ impl Dialect for Turn {
     }
 
     fn interrupt(&mut self) -> Option<Interrupt> {
-        let params = json!({"threadId": self.thread_id, "turnId": self.turn_id.as_ref()?});
+        let params = json!({"threadId": self.thread_id, "turnId": self.id.as_ref()?});
         Some(Interrupt::Call { method: "turn/interrupt", params })
     }
 
     fn is_over(&self) -> bool {
         self.end.is_some()
+    }
+}
+
+/// How far the tool of an item is; nothing for an item that is no tool.
+fn tool_event(item: &Value, phase: ToolPhase) -> Vec<AgentEvent> {
+    match item["type"].as_str() {
+        Some(kind) if !NO_TOOLS.contains(&kind) => {
+            let id = item["id"].as_str().map(str::to_owned);
+            vec![AgentEvent::Tool { id, name: kind.to_owned(), phase, detail: detail(item) }]
+        }
+        _ => Vec::new(),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::process::{Ended, Exit};
 pub(crate) struct Talk(Vec<(bool, Value)>);
 
 impl Talk {
-    /// A talk of one line a message: `{"dir":">","msg":…}` was sent to the program, `"<"` came from it.
+    /// A talk of one line a message: `{"dir":">","msg":…}` was sent, `"<"` was heard.
     pub(crate) fn read(lines: &str) -> Self {
         let read = |line: &str| {
             let line: Value = serde_json::from_str(line).unwrap();
@@ -37,7 +37,7 @@ impl Talk {
         &self.0.iter().find(is_call).unwrap().1["id"]
     }
 
-    /// Plays what came behind the prompt, and gives all events and the answers to the program's questions.
+    /// Plays what came behind the prompt; gives all events and the answers to its questions.
     pub(crate) fn play(&self, dialect: &mut impl Dialect, prompt: &str) -> (Vec<AgentEvent>, Vec<Reply>) {
         let prompt = self.call(&[prompt]);
         let (mut events, mut answers) = (Vec::new(), Vec::new());

@@ -56,7 +56,10 @@ pub(crate) struct Ended {
 
 impl Child {
     /// Starts a program, and tells so.
-    #[expect(clippy::disallowed_methods, reason = "the one place where a process starts and is given its secrets")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where a process starts and is given its secrets"
+    )]
     pub(crate) async fn spawn(launch: &Launch, context: &RunContext) -> Result<(Self, Pipes), AgentError> {
         let redactor = context.environment.redactor();
         let log_lost = Lost::default();
@@ -104,11 +107,7 @@ impl Child {
     /// SIGTERM, then SIGKILL to its group and to all that carries its marker.
     pub(crate) async fn finish(mut self) -> Ended {
         match self.exit_within(self.stop_grace).await {
-            Some(exit) => {
-                // What its tools left in the background is no longer anybody's.
-                sweep(&self.marker);
-                self.ended(exit).await
-            }
+            Some(exit) => self.ended(exit).await,
             None => self.stop().await,
         }
     }

@@ -7,7 +7,7 @@ mod sweep;
 mod version;
 
 pub(crate) use child::{Child, Ended, Exit, Pipes};
-pub(crate) use program::find_program;
 pub use program::Launch;
+pub(crate) use program::find_program;
 pub use sweep::{MARKER, sweep};
 pub(crate) use version::{VERSION_TIMEOUT, ask_version};

@@ -26,24 +26,28 @@ pub struct Launch {
 
 /// The file of a program: a path as it stands, a bare name by the `PATH` of the agent's own environment.
 #[expect(clippy::disallowed_methods, reason = "the lookup needs the value of PATH, which is no secret")]
-pub(crate) fn find_program(agent: &AgentId, name: &str, environment: &Environment) -> Result<PathBuf, AgentError> {
+pub(crate) fn find_program(
+    agent: &AgentId,
+    name: &str,
+    environment: &Environment,
+) -> Result<PathBuf, AgentError> {
     let candidates: Vec<PathBuf> = if name.contains('/') {
         vec![PathBuf::from(name)]
     } else {
         let path = environment.get("PATH").map(aiswitch_env::Secret::expose).unwrap_or_default();
-        path.split(':').filter(|folder| !folder.is_empty()).map(|folder| Path::new(folder).join(name)).collect()
+        path.split(':')
+            .filter(|folder| !folder.is_empty())
+            .map(|folder| Path::new(folder).join(name))
+            .collect()
     };
-    let found: Vec<(PathBuf, Metadata)> =
-        candidates.into_iter().filter_map(|file| file.metadata().ok().map(|metadata| (file, metadata))).collect();
+    let found: Vec<(PathBuf, Metadata)> = candidates
+        .into_iter()
+        .filter_map(|file| file.metadata().ok().map(|metadata| (file, metadata)))
+        .collect();
     let is_program = |metadata: &Metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0;
     match found.iter().find(|(_, metadata)| is_program(metadata)).or(found.first()) {
-        Some((file, metadata)) if is_program(metadata) => {
-            std::path::absolute(file).map_err(|source| AgentError::Spawn {
-                agent: agent.clone(),
-                program: file.clone(),
-                source,
-            })
-        }
+        Some((file, metadata)) if is_program(metadata) => std::path::absolute(file)
+            .map_err(|source| AgentError::Spawn { agent: agent.clone(), program: file.clone(), source }),
         Some((file, _)) => Err(AgentError::NotExecutable { agent: agent.clone(), program: file.clone() }),
         None => Err(AgentError::NotInstalled { agent: agent.clone(), program: name.to_owned() }),
     }

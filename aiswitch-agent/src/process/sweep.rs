@@ -1,5 +1,6 @@
 //! The end of processes that left their agent's process group.
 
+use std::collections::HashSet;
 use std::fs;
 
 use rustix::process::{Pid, Signal, getpid, kill_process};
@@ -18,18 +19,20 @@ const ROUNDS_MAX: usize = 50;
 pub fn sweep(value: &str) -> usize {
     let exact = format!("{MARKER}={value}");
     let prefix = format!("{exact}:");
-    let mut killed = 0;
+    let mut killed = HashSet::new();
     for _ in 0..ROUNDS_MAX {
         let found: Vec<Pid> = marked(&exact, &prefix).collect();
         if found.is_empty() {
             break;
         }
         for pid in found {
-            // An error means that it ended by itself meanwhile.
-            killed += usize::from(kill_process(pid, Signal::KILL).is_ok());
+            // An error means that it ended by itself meanwhile; a dying one is found again.
+            if kill_process(pid, Signal::KILL).is_ok() {
+                killed.insert(pid);
+            }
         }
     }
-    killed
+    killed.len()
 }
 
 fn marked<'a>(exact: &'a str, prefix: &'a str) -> impl Iterator<Item = Pid> + 'a {

@@ -12,7 +12,10 @@ use crate::dialect::version_in;
 pub(crate) const VERSION_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The version in what `program --version` prints, if it prints one in time.
-#[expect(clippy::disallowed_methods, reason = "a program that is asked for its version is given its environment")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a program that is asked for its version is given its environment"
+)]
 pub(crate) async fn ask_version(program: &Path, environment: &Environment) -> Option<String> {
     let asked = tokio::process::Command::new(program)
         .arg("--version")

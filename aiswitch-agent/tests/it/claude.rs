@@ -239,12 +239,6 @@ async fn a_program_that_does_not_stop_is_killed_with_all_that_it_started() {
 }
 
 #[tokio::test]
-async fn what_a_tool_left_in_the_background_ends_with_the_task() {
-    let mut bench = greeted(&format!("setsid sleep 300 > /dev/null 2>&1 & read -r line; {DONE}"));
-    assert_eq!(bench.run("work").await.unwrap().status, TaskStatus::Completed);
-}
-
-#[tokio::test]
 async fn refused_credentials_are_not_tried_ten_times() {
     let refused = r#"{"type":"system","subtype":"api_retry","attempt":2,"max_retries":10,"error_status":401,"error":"authentication_failed"}"#;
     let mut bench = greeted(&format!("read -r line; echo '{refused}'; {CUT_SHORT}"));

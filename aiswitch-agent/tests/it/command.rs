@@ -1,7 +1,7 @@
 //! Any program as an agent, and the end of its processes.
 
 use std::os::unix::fs::PermissionsExt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aiswitch_agent::{
     AgentError, AgentEvent, AgentSpec, ErrorKind, Limits, PermissionMode, TaskError, TaskResult, TaskStatus,
@@ -83,15 +83,15 @@ async fn a_flood_on_stderr_blocks_nobody() {
 #[tokio::test]
 async fn a_cancelled_program_keeps_what_it_answered_and_goes_at_sigterm() {
     let mut bench = Bench::script("echo part; touch ready; exec sleep 300");
+    // Longer than the test may take: SIGTERM has to be enough.
+    bench.context.limits.stop_grace = Duration::from_hours(1);
     let (cancel, ready) = (bench.context.cancel.clone(), bench.dir.path().join("ready"));
-    let started = Instant::now();
     let (result, ()) = tokio::join!(bench.run(""), async {
         wait_for(&ready).await;
         cancel.cancel();
     });
     let result = result.unwrap();
     assert_eq!((result.status, result.answer.as_deref()), (TaskStatus::Cancelled, Some("part\n")));
-    assert!(started.elapsed() < Duration::from_secs(2), "SIGTERM was enough, no grace was waited out");
 }
 
 #[tokio::test]
@@ -152,7 +152,7 @@ async fn the_child_knows_its_environment_and_nothing_else() {
     let mut names: Vec<&str> = answer.lines().filter_map(|line| line.split('=').next()).collect();
     names.sort_unstable();
     assert_eq!(names, ["AISWITCH_RUN", "A_KEY", "PATH"]);
-    assert_eq!(bench.log("stdout.log").contains("sk-0123456789"), false, "the raw log is masked");
+    assert!(!bench.log("stdout.log").contains("sk-0123456789"), "the raw log is masked");
     assert!(bench.log("stdout.log").contains("A_KEY=[REDACTED]"));
 }
 

@@ -67,6 +67,7 @@ fn kind_of_text(text: &str) -> ErrorKind {
 mod tests {
     use serde_json::json;
 
+    use super::ErrorKind::{Auth, Provider, RateLimit};
     use super::*;
 
     #[test]
@@ -82,7 +83,6 @@ mod tests {
         let other = ErrorObject::new(-32603, "Internal error: boom");
         let told = [gemini, limited, qwen, opencode, adapter, login, other].map(|refusal| error(&refusal));
         let kinds = told.clone().map(|error| error.kind);
-        use ErrorKind::{Auth, Provider, RateLimit};
         assert_eq!(kinds, [Auth, RateLimit, Auth, Auth, RateLimit, Auth, Provider]);
         assert_eq!(told[0].message, "invalid key");
         assert_eq!(told[2].message, "401 invalid api key");

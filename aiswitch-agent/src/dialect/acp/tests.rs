@@ -9,7 +9,7 @@ macro_rules! talk {
     };
 }
 
-/// Plays a talk as a task in a mode; gives the events, the outcomes that were chosen, and the result.
+/// Plays a talk as a task; gives the events, the outcomes that were chosen, and the result.
 fn play(talk: &Talk, driver: Driver, task: &TaskSpec) -> (Vec<AgentEvent>, Vec<Value>, TaskResult) {
     let opened = talk.result(&["session/new", "session/load"]);
     let session_id = session_id(task, opened).unwrap();
@@ -20,14 +20,14 @@ fn play(talk: &Talk, driver: Driver, task: &TaskSpec) -> (Vec<AgentEvent>, Vec<V
     (events, outcomes, turn.into_result(Ok(()), &ended()))
 }
 
-fn usage(counts: [u64; 2], cached: Option<u64>, reasoning: Option<u64>) -> Option<TokenUsage> {
-    Some(TokenUsage {
+fn usage(counts: [u64; 2], cached: Option<u64>, reasoning: Option<u64>) -> TokenUsage {
+    TokenUsage {
         input_tokens: Some(counts[0]),
         output_tokens: Some(counts[1]),
         cache_read_tokens: cached,
         cache_write_tokens: None,
         reasoning_tokens: reasoning,
-    })
+    }
 }
 
 fn tool(id: &str, phase: ToolPhase, detail: &str) -> AgentEvent {
@@ -53,7 +53,7 @@ fn gemini_is_allowed_a_tool_and_answers() {
         answer: Some("DONE".into()),
         session_id: Some("00dbc4d8-4ddc-4d01-ae47-f03939fa0122".into()),
         model: Some("gemini-2.5-flash".into()),
-        usage: usage([2000, 80], None, None),
+        usage: Some(usage([2000, 80], None, None)),
         ..TaskResult::new(TaskStatus::Completed)
     };
     assert_eq!(result, expected);
@@ -94,7 +94,7 @@ fn opencode_goes_on_with_a_session_whose_earlier_cost_is_not_known() {
         answer: Some("SECOND".into()),
         session_id: Some(id.into()),
         model: Some("mock/mock-model".into()),
-        usage: usage([800, 50], Some(200), Some(10)),
+        usage: Some(usage([800, 50], Some(200), Some(10))),
         ..TaskResult::new(TaskStatus::Completed)
     };
     assert_eq!(result, expected);
@@ -120,10 +120,10 @@ fn the_past_of_a_loaded_session_is_no_answer() {
 #[test]
 fn the_tokens_of_each_request_are_added_up() {
     let (_, outcomes, result) =
-        play(&talk!("qwen/acp-tool-allow"), Driver::Acp, &task(PermissionMode::Write, None));
+        play(&talk!("acp/qwen-tool-allow"), Driver::Acp, &task(PermissionMode::Write, None));
     assert_eq!(outcomes, [json!({"outcome": "selected", "optionId": "proceed_once"}), Value::Null]);
     assert_eq!(result.answer.as_deref(), Some("DONE"));
-    assert_eq!(result.usage, usage([1600, 100], Some(400), Some(20)));
+    assert_eq!(result.usage, Some(usage([1600, 100], Some(400), Some(20))));
 }
 
 #[test]

@@ -39,8 +39,9 @@ pub(super) fn of_usage(usage: &Value) -> Option<TokenUsage> {
     })
 }
 
-/// The tokens of Gemini CLI's `_meta.quota`: it tells neither the cached part of the input, which is in it, nor the
-/// thoughts, which are not in the output.
+/// The tokens of Gemini CLI's `_meta.quota`.
+///
+/// It tells neither the cached part of the input, which is in it, nor the thoughts, which are not in the output.
 pub(super) fn of_quota(quota: &Value) -> Option<TokenUsage> {
     let count = &quota["token_count"];
     let (input, output) = (count["input_tokens"].as_u64()?, count["output_tokens"].as_u64()?);

@@ -134,7 +134,7 @@ fn an_interrupted_turn_keeps_what_it_had_answered() {
     let Some(Interrupt::Call { method: "turn/interrupt", params }) = turn.interrupt() else {
         panic!("no interrupt")
     };
-    assert_eq!(params["turnId"].as_str(), turn.turn_id.as_deref());
+    assert_eq!(params["turnId"].as_str(), turn.id.as_deref());
     let answer = streamed(&events);
     let result = turn.into_result(Err(Stop::Interrupted), &ended());
     assert_eq!((result.status, result.answer), (TaskStatus::Cancelled, Some(answer)));
@@ -173,4 +173,21 @@ fn every_mode_but_yolo_has_a_sandbox_and_asks() {
     let expected =
         [("read-only", json!(true)), ("workspace-write", json!(true)), ("danger-full-access", Value::Null)];
     assert_eq!(opened, expected.map(|(sandbox, asks)| (json!(sandbox), asks)));
+}
+
+#[test]
+fn a_thread_uses_the_key_of_the_environment_at_the_providers_own_address() {
+    for (config, base_url) in [
+        (json!({"config": {"openai_base_url": null}}), "https://api.openai.com/v1"),
+        (json!({"config": {"openai_base_url": "http://127.0.0.1:1/v1"}}), "http://127.0.0.1:1/v1"),
+    ] {
+        let mut params = json!({});
+        use_key(&mut params, &config);
+        assert_eq!(params["modelProvider"], "openai-key");
+        let provider = &params["config"]["model_providers.openai-key"];
+        assert_eq!(
+            (&provider["base_url"], &provider["env_key"]),
+            (&json!(base_url), &json!("CODEX_API_KEY"))
+        );
+    }
 }
