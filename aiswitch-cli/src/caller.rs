@@ -76,3 +76,11 @@ pub(crate) fn absolute(path: PathBuf) -> Result<PathBuf, Error> {
     let cwd = std::env::current_dir().map_err(|source| Error::WorkingFolder { source })?;
     Ok(if path.as_os_str().is_empty() { cwd } else { cwd.join(path) })
 }
+
+/// Whether the caller wants the end of the terminal ignored, as nohup does; `false` where the system does not tell.
+pub(crate) fn ignores_hang_up() -> bool {
+    // proc_pid_status(5): a mask in hexadecimal, whose lowest bit is signal 1, SIGHUP.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+}

@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::{OutputFormat, RunArgs};
 use crate::assemble;
-use crate::caller::Caller;
+use crate::caller::{self, Caller};
 use crate::commands::runtime;
 use crate::config::Config;
 use crate::error::Error;
@@ -114,19 +114,32 @@ async fn hear_signals(
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    /// The end of the terminal; `None` where the caller wants it ignored, as nohup does.
+    hang_up: Option<Signal>,
 }
 
 impl Signals {
     fn listen() -> Result<Self, Error> {
         let listen = |kind| signal(kind).map_err(|source| Error::Signals { source });
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hang_up: if caller::ignores_hang_up() { None } else { Some(listen(SignalKind::hangup())?) },
+        })
     }
 
     /// Waits for the next signal, and tells the exit code that it asks for.
     async fn next(&mut self) -> Code {
+        let hang_up = async {
+            match &mut self.hang_up {
+                Some(hang_up) => hang_up.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.interrupt.recv() => Code::Interrupted,
             _ = self.terminate.recv() => Code::Terminated,
+            _ = hang_up => Code::Terminated,
         }
     }
 }

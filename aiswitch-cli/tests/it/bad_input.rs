@@ -1,9 +1,8 @@
 //! Bad input: each a clear error with its exit code, and nothing half done.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
-use crate::harness::{Shown, configure, kept_runs, show, show_fed};
+use crate::harness::{Shown, configure, kept_runs, show, show_fed, show_script};
 use crate::sandbox::Sandbox;
 
 /// Refused with exit code 2 and these words, without a run.
@@ -162,6 +161,16 @@ fn a_working_folder_that_is_gone_is_refused() {
         file.display()
     );
     refused(&sandbox, &shown, &expected);
+    let shown = show_script(
+        &sandbox,
+        "/bin/mkdir gone && cd gone && /bin/rmdir ../gone && exec \"$0\" run -a echo hello",
+    );
+    refused(
+        &sandbox,
+        &shown,
+        "error: the working folder cannot be found\n  because: No such file or directory (os error 2)\n  \
+         hint: change to a folder that exists, or give -C DIR\n",
+    );
 }
 
 #[test]
@@ -174,16 +183,15 @@ fn a_home_that_cannot_be_used_is_refused() {
     assert_eq!(shown.code, Some(2), "{shown}");
     assert!(shown.stderr.starts_with("error: ") && shown.stderr.contains("Not a directory"), "{shown}");
 
-    let config = sandbox.aiswitch_home();
-    fs::set_permissions(&config, fs::Permissions::from_mode(0o500)).unwrap();
-    // Root may write everywhere; then there is no read-only folder to test with.
-    let is_read_only = fs::write(config.join("probe"), "").is_err();
-    let shown = show(&sandbox, &["run", "-a", "echo", "hello"]);
-    fs::set_permissions(&config, fs::Permissions::from_mode(0o700)).unwrap();
-    if is_read_only {
-        assert_eq!(shown.code, Some(2), "{shown}");
-        assert!(shown.stderr.contains("hint: make it writable"), "{shown}");
-    }
+    // Nobody may write there, not even root.
+    let shown = show(&sandbox, &["run", "-a", "echo", "--home", "/proc/aiswitch", "hello"]);
+    refused(
+        &sandbox,
+        &shown,
+        "error: the home `/proc/aiswitch` cannot be used\n  because: cannot make the folder `/proc/aiswitch/state`\n  \
+         because: No such file or directory (os error 2)\n  \
+         hint: make it writable, or point --home or AISWITCH_HOME elsewhere\n",
+    );
 }
 
 #[test]
@@ -248,6 +256,6 @@ fn two_formats_are_refused() {
         &sandbox,
         &shown,
         "error: the argument '--json' cannot be used with '--output-format <FORMAT>'\n\n\
-         Usage: aiswitch run --json <PROMPT>\n\nFor more information, try '--help'.\n",
+         Usage: aiswitch run --agent <NAME> --json <PROMPT>\n\nFor more information, try '--help'.\n",
     );
 }

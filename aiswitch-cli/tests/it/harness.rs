@@ -76,6 +76,16 @@ pub(crate) fn show_fed(sandbox: &Sandbox, args: &[&str], input: impl AsRef<[u8]>
     shown
 }
 
+/// Runs a shell script in which `"$0"` is the command.
+pub(crate) fn show_script(sandbox: &Sandbox, script: &str) -> Shown {
+    let command = aiswitch(sandbox, &[]);
+    let variables = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    let mut shell = Command::new("/bin/sh");
+    shell.arg("-c").arg(script).arg(command.get_program());
+    shell.env_clear().envs(variables).current_dir(sandbox.workspace()).stdin(Stdio::null());
+    shell.output().unwrap().into()
+}
+
 /// The folder of programs that the sandbox's `PATH` names.
 pub(crate) fn programs(sandbox: &Sandbox) -> PathBuf {
     sandbox.home().join("programs")

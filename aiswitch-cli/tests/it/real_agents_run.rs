@@ -13,7 +13,7 @@ use crate::llm::{Api, Ended, MockLlm};
 use crate::sandbox::{PRESET, Sandbox, holds_within};
 
 /// How long one run may take; opencode and qwen need seconds to start, and more on a busy machine.
-const RUN_WITHIN: Duration = Duration::from_secs(120);
+const RUN_WITHIN: Duration = Duration::from_mins(2);
 
 /// `aiswitch run` under the preset of the mock.
 fn run(sandbox: &Sandbox, agents: &str, prompt: &str) -> Command {
@@ -23,8 +23,7 @@ fn run(sandbox: &Sandbox, agents: &str, prompt: &str) -> Command {
 }
 
 fn report(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("{error}: {output:?}"))
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
 }
 
 /// The part of one agent in a report.
@@ -71,7 +70,8 @@ fn completes(agent: &str) {
 #[test]
 fn claude_and_codex_answer_side_by_side_with_the_right_figures() {
     let Some((_llm, sandbox)) = set_up(&["claude", "codex"]) else { return };
-    let output = run(&sandbox, "claude,codex", "Say hello [[mock text=HELLO]]").arg("--json").output().unwrap();
+    let output =
+        run(&sandbox, "claude,codex", "Say hello [[mock text=HELLO]]").arg("--json").output().unwrap();
     let report = report(&output);
     assert_eq!((&report["status"], output.status.code()), (&json!("completed"), Some(0)), "{report:#}");
     for agent in ["claude", "codex"] {
@@ -116,7 +116,8 @@ fn gemini_opencode_and_qwen_stream_side_by_side() {
         .args(["--output-format", "stream-json"])
         .output()
         .unwrap();
-    let events: Vec<Value> = output.stdout.lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
+    let events: Vec<Value> =
+        output.stdout.lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
     let last = events.last().unwrap();
     assert_eq!(last["type"], "report", "{last:#}");
     for agent in ["gemini", "opencode", "qwen"] {
@@ -139,7 +140,11 @@ fn one_agent_is_refused_and_one_stalls_and_the_third_answer_is_kept() {
         run(&sandbox, "claude,codex,echo", prompt).args(["--json", "--timeout", "5s"]).output().unwrap();
     let report = report(&output);
     let claude = part(&report, "claude");
-    assert_eq!((&claude["status"], &claude["error"]["kind"]), (&json!("failed"), &json!("auth")), "{report:#}");
+    assert_eq!(
+        (&claude["status"], &claude["error"]["kind"]),
+        (&json!("failed"), &json!("auth")),
+        "{report:#}"
+    );
     assert!(claude["error"]["hint"].as_str().unwrap().contains("/login"), "{report:#}");
     assert_eq!(part(&report, "codex")["status"], "timed_out", "{report:#}");
     assert_eq!(part(&report, "echo")["answer"], prompt, "{report:#}");
@@ -162,8 +167,10 @@ fn keeps_to_its_mode(agent: &str) {
     }
     let (part, output, written) = tool(agent, "read-only");
     assert!(!written, "{agent} wrote in read-only: {part:#}");
-    assert_eq!((&part["status"], output.status.code()), (&json!("denied"), Some(5)), "{part:#}");
-    assert_eq!(part["denials"].as_array().map(Vec::len), Some(1), "{part:#}");
+    // Qwen is not even offered the tool, so it has nothing to be denied.
+    let (status, code, denials) = if agent == "qwen" { ("completed", 0, 0) } else { ("denied", 5, 1) };
+    assert_eq!((&part["status"], output.status.code()), (&json!(status), Some(code)), "{part:#}");
+    assert_eq!(part["denials"].as_array().map(Vec::len), Some(denials), "{part:#}");
     for mode in ["write", "yolo"] {
         let (part, output, written) = tool(agent, mode);
         assert!(written, "{agent} did not write in {mode}: {part:#}");
@@ -198,7 +205,10 @@ fn opencode_keeps_to_its_mode() {
 }
 
 /// Waits for a line of output that fulfils a condition.
-fn wait_for_event(child: &mut Child, mut wanted: impl FnMut(&Value) -> bool) -> BufReader<std::process::ChildStdout> {
+fn wait_for_event(
+    child: &mut Child,
+    mut wanted: impl FnMut(&Value) -> bool,
+) -> BufReader<std::process::ChildStdout> {
     let mut lines = BufReader::new(child.stdout.take().unwrap());
     loop {
         let mut line = String::new();
@@ -252,7 +262,8 @@ fn an_interrupt_while_all_stream_cancels_them_and_still_reports() {
 fn an_interrupt_while_a_tool_runs_leaves_no_tool() {
     let all = ["claude", "codex", "gemini", "qwen", "opencode"];
     let Some((_llm, sandbox)) = set_up(&all) else { return };
-    let (event, code) = interrupted(&sandbox, &all, "Wait [[mock tool=\"tail -f /dev/null\" text=DONE]]", "tool");
+    let (event, code) =
+        interrupted(&sandbox, &all, "Wait [[mock tool=\"tail -f /dev/null\" text=DONE]]", "tool");
     assert_eq!((&event["type"], code), (&json!("report"), Some(130)), "{event:#}");
     for agent in all {
         assert_eq!(part(&event["report"], agent)["status"], "cancelled", "{event:#}");
@@ -276,7 +287,8 @@ fn a_providers_errors_are_told_apart() {
         ("opencode", "status=401", "failed", "auth"),
     ] {
         let Some((_llm, sandbox)) = set_up(&[agent]) else { return };
-        let output = run(&sandbox, agent, &format!("go [[mock {directive}]]")).arg("--json").output().unwrap();
+        let output =
+            run(&sandbox, agent, &format!("go [[mock {directive}]]")).arg("--json").output().unwrap();
         let report = report(&output);
         let part = part(&report, agent);
         let found = (&part["status"], &part["error"]["kind"], output.status.code());
@@ -291,7 +303,8 @@ fn each_step_of_a_sequential_run_is_given_the_answers_before_it() {
     let output = run(&sandbox, "claude,codex", prompt).args(["--sequential", "--json"]).output().unwrap();
     let report = report(&output);
     assert_eq!(part(&report, "codex")["answer"], "SECOND", "{report:#}");
-    let apis: Vec<_> = llm.requests().iter().filter(|request| request.tools > 0).filter_map(|request| request.api).collect();
+    let apis: Vec<_> =
+        llm.requests().iter().filter(|request| request.tools > 0).filter_map(|request| request.api).collect();
     assert_eq!(apis, [Api::Anthropic, Api::Responses]);
 }
 

@@ -28,7 +28,7 @@ fn stalled(sandbox: &Sandbox, agents: &str, processes: usize) -> Child {
 
 #[test]
 fn a_signal_stops_all_agents_and_the_report_is_printed_all_the_same() {
-    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 143)] {
         let sandbox = Sandbox::new();
         let child = stalled(&sandbox, "polite,echo", 1);
         // What is done by then stays done.

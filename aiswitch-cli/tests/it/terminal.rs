@@ -11,8 +11,8 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use crate::harness::{aiswitch, configure};
 use crate::sandbox::Sandbox;
 
-/// Runs the command on a terminal of its own, and returns all that it showed there.
-fn on_terminal(sandbox: &Sandbox, args: &[&str], variables: &[(&str, &str)]) -> String {
+/// Runs the command on a terminal of its own; all that it showed there, and its exit code.
+fn run_on_terminal(sandbox: &Sandbox, args: &[&str], variables: &[(&str, &str)]) -> (String, Option<i32>) {
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&terminal).unwrap();
     unlockpt(&terminal).unwrap();
@@ -20,15 +20,22 @@ fn on_terminal(sandbox: &Sandbox, args: &[&str], variables: &[(&str, &str)]) -> 
     let side: OwnedFd = open(&*name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
     let mut command = aiswitch(sandbox, args);
     command.env("TERM", "xterm").envs(variables.iter().copied());
-    let mut child =
-        command.stdout(Stdio::from(side.try_clone().unwrap())).stderr(Stdio::from(side)).spawn().unwrap();
+    let [stdin, stdout] = [(); 2].map(|()| Stdio::from(side.try_clone().unwrap()));
+    let mut child = command.stdin(stdin).stdout(stdout).stderr(Stdio::from(side)).spawn().unwrap();
     // The command holds the terminal's other side; without it the reading would not end.
     drop(command);
     let mut shown = Vec::new();
     // At its end a terminal says that it is broken.
     File::from(terminal).read_to_end(&mut shown).unwrap_err();
-    assert!(child.wait().unwrap().success());
-    String::from_utf8(shown).unwrap().replace("\r\n", "\n")
+    let code = child.wait().unwrap().code();
+    (String::from_utf8(shown).unwrap().replace("\r\n", "\n"), code)
+}
+
+/// Runs the command on a terminal of its own to a good end, and returns all that it showed there.
+fn on_terminal(sandbox: &Sandbox, args: &[&str], variables: &[(&str, &str)]) -> String {
+    let (shown, code) = run_on_terminal(sandbox, args, variables);
+    assert_eq!(code, Some(0), "{shown}");
+    shown
 }
 
 /// The lines of progress, without figures.
@@ -91,4 +98,17 @@ fn a_terminal_obeys_nothing_that_an_agent_says() {
     // A program is given what the agent said, to the byte.
     let piped = aiswitch(&sandbox, &args).output().unwrap();
     assert_eq!(piped.stdout, b"a\x1b]0;owned\x07b\xc2\x9bc\xe2\x80\xaed\n");
+}
+
+#[test]
+fn without_a_prompt_a_person_is_told_how_to_give_one_instead_of_being_waited_for() {
+    let sandbox = Sandbox::new();
+    let (shown, code) = run_on_terminal(&sandbox, &["run", "-a", "echo"], &[("NO_COLOR", "1")]);
+    assert_eq!(
+        (shown.as_str(), code),
+        (
+            "error: there is no prompt\n  hint: aiswitch run \"what to do\"; or --file FILE; or pipe it in\n",
+            Some(2)
+        )
+    );
 }
