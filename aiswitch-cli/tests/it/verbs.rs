@@ -124,7 +124,7 @@ fn a_check_names_what_is_missing_or_too_old_and_how_to_repair_it() {
     let claude = check(&["claude"]);
     assert_eq!(claude.code, Some(1));
     assert_eq!(claude.json()[0]["version"], "1.0.3");
-    assert_eq!(claude.json()[0]["problem"], "version 1.0.3 is too old, 2.0.0 or newer is needed");
+    assert_eq!(claude.json()[0]["problem"], "version 1.0.3 is too old, 2.1.110 or newer is needed");
     assert_eq!(claude.json()[0]["hint"], "install it with: npm install -g @anthropic-ai/claude-code");
     let codex = check(&["codex"]);
     assert_eq!((codex.code, &codex.json()[0]["problem"]), (Some(0), &Value::Null));
