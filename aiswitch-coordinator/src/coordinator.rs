@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use aiswitch_agent::{Agent, AgentId, Driver, Limits, PermissionMode, TaskError};
-use aiswitch_env::{Ambient, Origin, Preset, PresetName};
+use aiswitch_agent::{Agent, AgentId, Driver, Limits, MARKER, PermissionMode, TaskError};
+use aiswitch_env::{Ambient, Environment, Origin, Preset, PresetName};
 use aiswitch_lock::{FileLockManager, LockManager};
 use tokio_util::sync::CancellationToken;
 
@@ -161,13 +161,7 @@ impl Coordinator {
             PlannedLaunch {
                 agent: agent.id().clone(),
                 driver: agent.agent.profile().driver,
-                environment: environment
-                    .iter()
-                    .map(|(name, variable)| PlannedVariable {
-                        name: name.to_owned(),
-                        origin: variable.origin,
-                    })
-                    .collect(),
+                environment: planned(environment, launch.is_some()),
                 argv: launch.map(|launch| {
                     std::iter::once(launch.program.to_string_lossy().into_owned())
                         .chain(launch.args)
@@ -209,6 +203,16 @@ impl Coordinator {
             }
         }
     }
+}
+
+/// The variables of an agent, by name; one with a process has its mark as well.
+fn planned(environment: &Environment, has_process: bool) -> Vec<PlannedVariable> {
+    let mark = has_process.then_some((MARKER, Origin::Driver));
+    let given = environment.iter().map(|(name, variable)| (name, variable.origin));
+    let mut variables: Vec<PlannedVariable> =
+        given.chain(mark).map(|(name, origin)| PlannedVariable { name: name.to_owned(), origin }).collect();
+    variables.sort_by(|a, b| a.name.cmp(&b.name));
+    variables
 }
 
 /// What a run would start for one agent.
