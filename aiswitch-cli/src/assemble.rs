@@ -38,7 +38,7 @@ pub(crate) fn run(
         aggregate: args.aggregate,
         ..Plan::new(prompt, cwd)
     };
-    let mut coordinator = Coordinator::new().with_ambient(caller.ambient());
+    let mut coordinator = Coordinator::new().with_ambient(caller.ambient()).with_guard(caller.guard.clone());
     let mut names = BTreeSet::new();
     for pick in picks {
         let spec = spec(&config, &pick.agent)?;

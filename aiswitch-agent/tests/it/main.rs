@@ -3,6 +3,7 @@
 
 mod claude;
 mod command;
+mod guard;
 mod rpc;
 mod support;
 mod vendor;

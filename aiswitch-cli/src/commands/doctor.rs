@@ -69,7 +69,7 @@ const GUARANTEES: &[Guarantee] = &[
     Guarantee {
         what: "processes",
         by: Enforcer::Aiswitch,
-        how: "after a run none is left that kept its process group or, on Linux, its environment",
+        how: "on Linux a guard ends all that an agent started, also when aiswitch is killed; elsewhere its process group",
     },
     Guarantee {
         what: "mode",
