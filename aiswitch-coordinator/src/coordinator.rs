@@ -209,6 +209,10 @@ impl Coordinator {
         };
         let journal = Journal::create(home.clone(), start.id).map_err(unusable)?;
         let state = State::new(home.clone(), locks);
+        // Files that cannot be read or written are told about by the first save.
+        if let Ok((runs, found)) = state.clone().reclaim().await {
+            start.ready.warnings.extend(interrupted(&runs, found));
+        }
         match state.clone().save(start.task_record(None), Vec::new()).await {
             Ok(()) => Ok((journal, state)),
             // What somebody else wrote there is no reason not to run.
@@ -225,6 +229,13 @@ impl Coordinator {
             }
         }
     }
+}
+
+/// What to tell about processes of runs whose own process was gone before they ended.
+fn interrupted(runs: &[RunId], found: usize) -> Option<String> {
+    let first = runs.first().filter(|_| found > 0)?;
+    let more = if runs.len() > 1 { format!(" and {} more", runs.len() - 1) } else { String::new() };
+    Some(format!("{found} processes that interrupted run {first}{more} had left were killed"))
 }
 
 /// What a run would start for one agent.

@@ -104,7 +104,7 @@ impl Lifeline {
     }
 }
 
-/// The task that hears a guard out. Dropping it cuts the guard's line.
+/// The task that hears a guard out. Dropping it cuts the guard's line, at the next turn of the runtime.
 #[derive(Debug)]
 pub(super) struct Watch(JoinHandle<Option<Exit>>);
 

@@ -4,7 +4,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use aiswitch_agent::{AgentError, AgentEvent, AgentSpec, ErrorKind, Guard, TaskStatus};
+use aiswitch_agent::{
+    AgentError, AgentEvent, AgentSpec, Enforcement, ErrorKind, Guard, Supervision, TaskStatus, Tier, reclaim,
+};
 use aiswitch_env::{Ambient, Environment};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -202,6 +204,38 @@ async fn a_guard_that_is_stopped_is_ended_and_its_work_done_by_the_sweep() {
     })
     .await;
     assert_eq!(result.status, TaskStatus::Cancelled);
+}
+
+#[tokio::test]
+async fn what_a_stopped_guard_holds_is_ended_when_its_run_is_reclaimed() {
+    let bench = script(
+        "env -i setsid sh -c 'touch bare; sleep 300' & until [ -e bare ]; do :; done; touch ready; sleep 300",
+    );
+    let (run, ready) =
+        (bench.agent.run(bench.task(""), bench.context.clone()), bench.dir.path().join("ready"));
+    tokio::select! {
+        _ = run => unreachable!("the program does not end"),
+        () = wait_for(&ready) => kill_process(bench.guard().unwrap(), Signal::STOP).unwrap(),
+    }
+    // The line to the guard is cut at the next turn of the runtime.
+    tokio::task::yield_now().await;
+    // What has neither mark nor a guard that works can be found by nobody.
+    assert!(!bench.alive().is_empty());
+    assert!(reclaim([bench.context.marker.split(':').next().unwrap()]) > 0);
+    gone(&bench).await;
+}
+
+#[tokio::test]
+async fn the_tier_is_found_out_by_doing() {
+    let guard = Guard::by_program(env!("CARGO_BIN_EXE_aiswitch-guard"));
+    let with = Supervision::probe(Some(&guard)).await;
+    assert_eq!((with.tier, with.problem.is_none()), (Tier::Guard, true), "{with:?}");
+    assert_eq!(with.promises[1].how_far, Enforcement::Enforced);
+    let broken = Supervision::probe(Some(&Guard::by_program("/bin/true"))).await;
+    assert_eq!((broken.tier, broken.problem.is_some()), (Tier::Group, true));
+    let without = Supervision::probe(None).await;
+    assert_eq!((without.tier, without.problem.is_none()), (Tier::Group, true));
+    assert!(matches!(without.promises[1].how_far, Enforcement::BestEffort(_)));
 }
 
 #[tokio::test]

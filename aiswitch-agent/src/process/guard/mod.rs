@@ -3,6 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use aiswitch_env::Environment;
+
+use super::Launch;
+use crate::AgentId;
+
 #[cfg(target_os = "linux")]
 mod enter;
 pub(super) mod order;
@@ -54,6 +59,17 @@ impl Guard {
         let mut command = tokio::process::Command::new(&*self.program);
         command.arg0("aiswitch-guard").arg(GUARD_VERB).env_clear().env(GUARD_MARKER, marker).current_dir("/");
         command
+    }
+}
+
+/// The launch of a process that has nothing to do and ends: one more guard, without an order.
+pub(crate) fn probe_launch(agent: AgentId, guard: &Guard) -> Launch {
+    Launch {
+        agent,
+        program: guard.program.to_path_buf(),
+        args: vec![GUARD_VERB.to_owned()],
+        cwd: "/".into(),
+        environment: Environment::default(),
     }
 }
 
