@@ -14,11 +14,13 @@ mod dialect;
 mod enforcement;
 mod error;
 mod event;
+mod life;
 mod memory_agent;
 mod permission;
 mod process;
 mod profile;
 mod registry;
+mod restart;
 mod rpc_agent;
 mod rpc_child;
 mod spec;
@@ -32,10 +34,12 @@ pub use context::{Limits, RunContext};
 pub use enforcement::{Enforcement, Promise, Supervision, Tier};
 pub use error::AgentError;
 pub use event::{AgentEvent, Decision, EventSender, ToolPhase, event_channel};
+pub use life::{LifeEvent, LifeState};
 pub use memory_agent::MemoryAgent;
 pub use process::{GUARD_MARKER, Guard, Launch, MARKER, guard_main, reclaim, sweep};
 pub use profile::Profile;
 pub use registry::{BuiltIn, built_in, built_ins};
+pub use restart::{Restart, RestartPolicy, Restarts};
 pub use spec::{AgentSpec, Driver, SpecDuration};
 
 /// One agent: something that is given a task and answers it.
