@@ -4,6 +4,7 @@
 mod claude;
 mod command;
 mod guard;
+mod live;
 mod rpc;
 mod support;
 mod vendor;
