@@ -6,6 +6,7 @@ use std::time::Duration;
 use aiswitch_env::Environment;
 use tokio_util::sync::CancellationToken;
 
+use crate::Guard;
 use crate::event::EventSender;
 
 /// What one run gives an agent beside its task.
@@ -23,6 +24,8 @@ pub struct RunContext {
     pub output_dir: Option<PathBuf>,
     /// The value of [`MARKER`](crate::MARKER) in the agent's environment: `RUN:AGENT`.
     pub marker: String,
+    /// What guards the agent's processes; `None` holds them by their process group and their mark alone.
+    pub guard: Option<Guard>,
 }
 
 /// How much an agent may print, and how long it may take to stop.

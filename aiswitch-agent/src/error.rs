@@ -43,6 +43,17 @@ pub enum AgentError {
         #[source]
         source: std::io::Error,
     },
+    /// The guard of its processes cannot do its work.
+    #[error("the guard `{program}` of agent `{agent}` cannot be used")]
+    Guard {
+        /// The agent.
+        agent: AgentId,
+        /// The guard's program.
+        program: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The folder that it is to work in is not there.
     #[error("the working folder `{cwd}` of agent `{agent}` cannot be used")]
     Cwd {
@@ -98,7 +109,7 @@ impl AgentError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NotInstalled { .. } => ErrorKind::NotInstalled,
-            Self::Log { .. } => ErrorKind::Internal,
+            Self::Log { .. } | Self::Guard { .. } => ErrorKind::Internal,
             _ => ErrorKind::Config,
         }
     }

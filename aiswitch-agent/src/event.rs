@@ -3,6 +3,8 @@
 use aiswitch_rpc::protocol::{AgentId, TaskError, TokenUsage};
 use tokio::sync::mpsc;
 
+use crate::LifeState;
+
 /// How many events may wait for the run before agents wait for it.
 const EVENTS_MAX: usize = 1024;
 
@@ -63,6 +65,13 @@ pub enum AgentEvent {
     Unknown {
         /// The start of the line.
         line: String,
+    },
+    /// It is in another state; only an agent that stays for several tasks tells so.
+    State {
+        /// How it was.
+        from: LifeState,
+        /// How it is.
+        to: LifeState,
     },
     /// Its raw output could not be kept.
     LogLost {

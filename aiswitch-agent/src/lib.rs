@@ -11,13 +11,17 @@ mod command_agent;
 mod context;
 mod conversation;
 mod dialect;
+mod enforcement;
 mod error;
 mod event;
+mod life;
+mod live_agent;
 mod memory_agent;
 mod permission;
 mod process;
 mod profile;
 mod registry;
+mod restart;
 mod rpc_agent;
 mod rpc_child;
 mod spec;
@@ -28,12 +32,16 @@ pub use aiswitch_rpc::protocol::{
 };
 pub use check::{Installation, Problem, check, find};
 pub use context::{Limits, RunContext};
+pub use enforcement::{Enforcement, Promise, Supervision, Tier};
 pub use error::AgentError;
 pub use event::{AgentEvent, Decision, EventSender, ToolPhase, event_channel};
+pub use life::{LifeEvent, LifeState};
+pub use live_agent::{LiveAgent, LiveError, LiveStatus, Replay};
 pub use memory_agent::MemoryAgent;
-pub use process::{Launch, MARKER, sweep};
+pub use process::{GUARD_MARKER, Guard, Launch, MARKER, guard_main, reclaim, sweep};
 pub use profile::Profile;
 pub use registry::{BuiltIn, built_in, built_ins};
+pub use restart::{Restart, RestartPolicy, Restarts};
 pub use spec::{AgentSpec, Driver, SpecDuration};
 
 /// One agent: something that is given a task and answers it.

@@ -2,9 +2,10 @@
 
 use aiswitch_env::Environment;
 use aiswitch_rpc::protocol::{
-    AgentInitialize, Capabilities, Denial, ErrorKind, InitializeParams, PROTOCOL_VERSION, Party,
-    PermissionDecision, PermissionRequest, PermissionRequestParams, PermissionRequestResult, TaskAssign,
-    TaskCancel, TaskCancelParams, TaskError, TaskOutput, TaskResult, TaskSpec, TaskStatus, TokensUsage,
+    AgentInitialize, AgentShutdown, AgentShutdownParams, Capabilities, Denial, ErrorKind, InitializeParams,
+    PROTOCOL_VERSION, Party, PermissionDecision, PermissionRequest, PermissionRequestParams,
+    PermissionRequestResult, TaskAssign, TaskCancel, TaskCancelParams, TaskError, TaskOutput, TaskResult,
+    TaskSpec, TaskStatus, TokensUsage,
 };
 use aiswitch_rpc::{CallError, Options, Router};
 use tokio::sync::mpsc;
@@ -38,10 +39,11 @@ impl Agent for RpcAgent {
 
     async fn run(&self, task: TaskSpec, context: RunContext) -> Result<TaskResult, AgentError> {
         let launch = self.profile.launch(&task, &context.environment, [""; 0])?;
-        let (said, hear) = mpsc::unbounded_channel();
-        let child = RpcChild::spawn(&launch, &context, router(&task, said), Options::default()).await?;
-        let mut talk = Talk { child, hear, task, context, answer: String::new(), denials: Vec::new() };
-        let end = talk.task().await;
+        let mut talk = Talk::spawn(&launch, task, context).await?;
+        let end = match talk.greet().await {
+            Ok(()) => talk.assign().await,
+            Err(end) => end,
+        };
         Ok(talk.end(end).await)
     }
 }
@@ -72,8 +74,8 @@ fn router(task: &TaskSpec, said: mpsc::UnboundedSender<AgentEvent>) -> Router {
         })
 }
 
-/// One task with one child.
-struct Talk {
+/// The talk with one child about one task, or about one after the other.
+pub(crate) struct Talk {
     child: RpcChild,
     /// Unbounded, because the connection must not wait for its own reader; bounded by `output_bytes_max` all the same.
     hear: mpsc::UnboundedReceiver<AgentEvent>,
@@ -83,8 +85,8 @@ struct Talk {
     denials: Vec<Denial>,
 }
 
-/// Why a conversation is over.
-enum End {
+/// Why the talk about a task is over.
+pub(crate) enum End {
     Answered(TaskResult),
     Cancelled(Option<TaskResult>),
     Failed(TaskError),
@@ -93,8 +95,57 @@ enum End {
 }
 
 impl Talk {
-    /// Greets the child and gives it the task.
-    async fn task(&mut self) -> End {
+    /// Starts a child for a task, and for others in the same folder and mode.
+    pub(crate) async fn spawn(
+        launch: &Launch,
+        task: TaskSpec,
+        context: RunContext,
+    ) -> Result<Self, AgentError> {
+        let (said, hear) = mpsc::unbounded_channel();
+        let child = RpcChild::spawn(launch, &context, router(&task, said), Options::default()).await?;
+        Ok(Self { child, hear, task, context, answer: String::new(), denials: Vec::new() })
+    }
+
+    /// Begins the talk about the next task.
+    pub(crate) fn next(&mut self, task: TaskSpec) {
+        self.task = task;
+        self.answer.clear();
+        self.denials.clear();
+    }
+
+    /// Waits until the child has no more to say while it has no task; gives the fault, if there is one.
+    pub(crate) async fn fault(&mut self) -> Option<TaskError> {
+        loop {
+            tokio::select! {
+                Some(event) = self.hear.recv() => self.context.events.send(event).await,
+                trouble = self.child.next_trouble() => match trouble? {
+                    Trouble::Fatal(error) => return Some(error),
+                    Trouble::Unknown(line) => self.context.events.send(AgentEvent::Unknown { line }).await,
+                },
+            }
+        }
+    }
+
+    /// Asks the child to end, and ends it.
+    pub(crate) async fn shut_down(self) {
+        let grace = self.context.limits.stop_grace;
+        let params = AgentShutdownParams { grace_ms: u64::try_from(grace.as_millis()).ok() };
+        let peer = self.child.peer.clone();
+        // An adapter that does not know the question is told enough by the end of its input.
+        drop(tokio::time::timeout(grace, peer.call::<AgentShutdown>(&params)).await);
+        self.child.finish(&self.context).await;
+    }
+
+    /// Ends the child at once; gives the error of one that ended by itself.
+    pub(crate) async fn give_up(self) -> TaskError {
+        self.child.stop(&self.context).await.without_answer()
+    }
+
+    /// Greets the child.
+    ///
+    /// # Errors
+    /// The child is not one to be given a task.
+    pub(crate) async fn greet(&mut self) -> Result<(), End> {
         let greeting = InitializeParams {
             protocol_version: PROTOCOL_VERSION,
             client: Party { name: "aiswitch".into(), version: env!("CARGO_PKG_VERSION").into() },
@@ -110,26 +161,24 @@ impl Talk {
         let greet = tokio::time::timeout(start_timeout, peer.call::<AgentInitialize>(&greeting));
         let greeted = tokio::select! {
             greeted = greet => greeted,
-            error = fatal(&mut self.child, &self.context) => return End::Failed(error),
-            () = self.context.cancel.cancelled() => return End::Cancelled(None),
+            error = fatal(&mut self.child, &self.context) => return Err(End::Failed(error)),
+            () = self.context.cancel.cancelled() => return Err(End::Cancelled(None)),
         };
         match greeted {
-            Ok(Ok(hello)) if hello.protocol_version == PROTOCOL_VERSION => {}
+            Ok(Ok(hello)) if hello.protocol_version == PROTOCOL_VERSION => Ok(()),
             Ok(Ok(hello)) => {
                 let theirs = hello.protocol_version;
-                return End::Failed(protocol(format!("it speaks version {theirs}, not {PROTOCOL_VERSION}")));
+                Err(End::Failed(protocol(format!("it speaks version {theirs}, not {PROTOCOL_VERSION}"))))
             }
-            Ok(Err(error)) => return End::of(&error),
-            Err(_) => {
-                return End::Failed(protocol(format!(
-                    "it did not answer `agent.initialize` within {start_timeout:?}"
-                )));
-            }
+            Ok(Err(error)) => Err(End::of(&error)),
+            Err(_) => Err(End::Failed(protocol(format!(
+                "it did not answer `agent.initialize` within {start_timeout:?}"
+            )))),
         }
-        self.assign().await
     }
 
-    async fn assign(&mut self) -> End {
+    /// Gives the child the task, and hears it out.
+    pub(crate) async fn assign(&mut self) -> End {
         let peer = self.child.peer.clone();
         let task = self.task.clone();
         let answer = peer.call::<TaskAssign>(&task);
@@ -174,37 +223,52 @@ impl Talk {
         while let Ok(event) = self.hear.try_recv() {
             self.tell(event).await;
         }
-        let streamed = (!self.answer.is_empty()).then_some(self.answer);
-        let mut result = match end {
+        let Self { child, context, answer, denials, .. } = self;
+        let result = match end {
             End::Answered(result) => {
-                self.child.finish(&self.context).await;
+                child.finish(&context).await;
                 result
             }
             End::Cancelled(Some(last)) => {
-                self.child.finish(&self.context).await;
+                child.finish(&context).await;
                 TaskResult { status: TaskStatus::Cancelled, ..last }
             }
             End::Cancelled(None) => {
-                self.child.stop(&self.context).await;
+                child.stop(&context).await;
                 TaskResult::new(TaskStatus::Cancelled)
             }
             End::Failed(error) => {
-                self.child.stop(&self.context).await;
-                TaskResult { error: Some(error), ..TaskResult::new(TaskStatus::Failed) }
+                child.stop(&context).await;
+                failed(error)
             }
-            End::Gone => {
-                let error = self.child.finish(&self.context).await.without_answer();
-                TaskResult { error: Some(error), ..TaskResult::new(TaskStatus::Failed) }
-            }
+            End::Gone => failed(child.finish(&context).await.without_answer()),
         };
-        result.answer = result.answer.or(streamed);
-        for denial in self.denials {
-            if !result.denials.contains(&denial) {
-                result.denials.push(denial);
-            }
-        }
-        result
+        whole(result, answer, denials)
     }
+
+    /// A result with what the child has said before it, while the child goes on.
+    pub(crate) async fn result(&mut self, result: TaskResult) -> TaskResult {
+        while let Ok(event) = self.hear.try_recv() {
+            self.tell(event).await;
+        }
+        whole(result, std::mem::take(&mut self.answer), std::mem::take(&mut self.denials))
+    }
+}
+
+/// A task that failed.
+pub(crate) fn failed(error: TaskError) -> TaskResult {
+    TaskResult { error: Some(error), ..TaskResult::new(TaskStatus::Failed) }
+}
+
+/// A result with the answer that was streamed and the denials that were told before it.
+fn whole(mut result: TaskResult, streamed: String, denials: Vec<Denial>) -> TaskResult {
+    result.answer = result.answer.or((!streamed.is_empty()).then_some(streamed));
+    for denial in denials {
+        if !result.denials.contains(&denial) {
+            result.denials.push(denial);
+        }
+    }
+    result
 }
 
 impl End {

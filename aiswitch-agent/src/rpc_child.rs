@@ -72,10 +72,18 @@ impl RpcChild {
     /// # Cancel safety
     /// Safe to drop at any time.
     pub(crate) async fn trouble(&mut self) -> Trouble {
-        match self.trouble.recv().await {
+        match self.next_trouble().await {
             Some(trouble) => trouble,
             None => std::future::pending().await,
         }
+    }
+
+    /// The next thing that is no message of the protocol; `None` when the child's output has ended.
+    ///
+    /// # Cancel safety
+    /// Safe to drop at any time.
+    pub(crate) async fn next_trouble(&mut self) -> Option<Trouble> {
+        self.trouble.recv().await
     }
 
     /// Ends a child that has no more to do: end of input, the grace, SIGTERM, the grace, SIGKILL.

@@ -36,7 +36,7 @@ pub(crate) fn run(
         aggregate: args.aggregate,
         ..Plan::new(prompt, cwd)
     };
-    let mut coordinator = Coordinator::new().with_ambient(caller.ambient());
+    let mut coordinator = Coordinator::new().with_ambient(caller.ambient()).with_guard(caller.guard.clone());
     for pick in picks {
         let spec = spec(&config, &pick.agent)?;
         if spec.profile(pick.agent.clone()).command.is_empty() {

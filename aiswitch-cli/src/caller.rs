@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::path::PathBuf;
 
-use aiswitch_coordinator::{Ambient, Home};
+use aiswitch_coordinator::{Ambient, Guard, Home};
 
 use crate::error::Error;
 
@@ -13,6 +13,8 @@ use crate::error::Error;
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     variables: BTreeMap<OsString, OsString>,
+    /// What guards the processes of agents.
+    pub(crate) guard: Guard,
     /// Whether stdin is a terminal.
     pub(crate) stdin_terminal: bool,
     /// Whether stdout is a terminal.
@@ -24,8 +26,9 @@ pub(crate) struct Caller {
 impl Caller {
     /// The caller of this process.
     #[expect(clippy::disallowed_methods, reason = "this is the one place of the one crate that may")]
-    pub(crate) fn of_this_process() -> Self {
+    pub(crate) fn of_this_process(guard: Guard) -> Self {
         Self {
+            guard,
             variables: std::env::vars_os().collect(),
             stdin_terminal: stdin().is_terminal(),
             stdout_terminal: stdout().is_terminal(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use aiswitch_agent::{Agent, AgentId, Driver, Limits, MARKER, PermissionMode, TaskError};
+use aiswitch_agent::{Agent, AgentId, Driver, Guard, Limits, MARKER, PermissionMode, TaskError};
 use aiswitch_env::{Ambient, Environment, Origin, Preset, PresetName};
 use aiswitch_lock::{FileLockManager, LockManager};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +30,7 @@ pub struct Coordinator {
     home: Option<Home>,
     locks: Option<Arc<dyn LockManager>>,
     limits: Limits,
+    guard: Option<Guard>,
 }
 
 impl Coordinator {
@@ -80,6 +81,13 @@ impl Coordinator {
         self
     }
 
+    /// Guards the processes of every agent, so that none outlives its run; [`guard_main`](crate::guard_main) gives one.
+    #[must_use]
+    pub fn with_guard(mut self, guard: Guard) -> Self {
+        self.guard = Some(guard);
+        self
+    }
+
     /// Runs a plan to its end and tells each step; a failing agent is a line of the report.
     ///
     /// A cancelled `cancel` stops all agents in their own way, and the report is made all the same. `on_event` is
@@ -103,8 +111,16 @@ impl Coordinator {
         let ready = self.ready(&plan)?;
         let started_at = clock::now();
         let id = RunId::at(started_at);
-        let mut start =
-            Start { id, started_at, plan: &plan, ready, limits: self.limits, cancel, records: None };
+        let mut start = Start {
+            id,
+            started_at,
+            plan: &plan,
+            ready,
+            limits: self.limits,
+            guard: self.guard.clone(),
+            cancel,
+            records: None,
+        };
         if let Some(home) = &self.home {
             start.records = Some(self.open_records(home, &mut start).await?);
         }
@@ -187,6 +203,10 @@ impl Coordinator {
         };
         let journal = Journal::create(home.clone(), start.id).map_err(unusable)?;
         let state = State::new(home.clone(), locks);
+        // Files that cannot be read or written are told about by the first save.
+        if let Ok((runs, found)) = state.clone().reclaim().await {
+            start.ready.warnings.extend(interrupted(&runs, found));
+        }
         match state.clone().save(start.task_record(None), Vec::new()).await {
             Ok(()) => Ok((journal, state)),
             // What somebody else wrote there is no reason not to run.
@@ -213,6 +233,13 @@ fn planned(environment: &Environment, has_process: bool) -> Vec<PlannedVariable>
         given.chain(mark).map(|(name, origin)| PlannedVariable { name: name.to_owned(), origin }).collect();
     variables.sort_by(|a, b| a.name.cmp(&b.name));
     variables
+}
+
+/// What to tell about processes of runs whose own process was gone before they ended.
+fn interrupted(runs: &[RunId], found: usize) -> Option<String> {
+    let first = runs.first().filter(|_| found > 0)?;
+    let more = if runs.len() > 1 { format!(" and {} more", runs.len() - 1) } else { String::new() };
+    Some(format!("{found} processes that interrupted run {first}{more} had left were killed"))
 }
 
 /// What a run would start for one agent.

@@ -39,8 +39,8 @@ pub use state::{
 
 // What a program that uses this crate alone needs to fill a plan and read a report.
 pub use aiswitch_agent::{
-    Agent, AgentId, AgentSpec, Decision, Denial, Driver, ErrorKind, Limits, MemoryAgent, PermissionMode,
-    TaskError, TaskResult, TaskSpec, TaskStatus, ToolPhase, built_in, built_ins,
+    Agent, AgentId, AgentSpec, Decision, Denial, Driver, ErrorKind, Guard, Limits, MemoryAgent,
+    PermissionMode, TaskError, TaskResult, TaskSpec, TaskStatus, ToolPhase, built_in, built_ins, guard_main,
 };
 pub use aiswitch_env::{Ambient, Origin, Preset, PresetName};
 pub use aiswitch_lock::{FileLockManager, LockManager, MemoryLockManager};

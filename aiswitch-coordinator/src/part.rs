@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aiswitch_agent::{
-    Agent, AgentError, AgentEvent, ErrorKind, Limits, Problem, Profile, RunContext, TaskError, TaskResult,
-    TaskSpec, TaskStatus, check, event_channel,
+    Agent, AgentError, AgentEvent, ErrorKind, Guard, Limits, Problem, Profile, RunContext, TaskError,
+    TaskResult, TaskSpec, TaskStatus, check, event_channel,
 };
 use aiswitch_env::Environment;
 use tokio::sync::mpsc;
@@ -38,6 +38,7 @@ pub(crate) struct Part {
     pub(crate) limits: Limits,
     pub(crate) output_dir: Option<std::path::PathBuf>,
     pub(crate) marker: String,
+    pub(crate) guard: Option<Guard>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) idle_timeout: Option<Duration>,
     /// Stops it when the run does; its own token, so that a time-out stops it alone.
@@ -124,7 +125,7 @@ impl Deadlines {
 /// Dropping the future drops the agent's, which kills its processes at once.
 pub(crate) async fn run_part(part: Part) -> PartEnd {
     let mut deadlines = Deadlines::new(&part);
-    let Part { index, agent, task, environment, limits, output_dir, marker, cancel, told, .. } = part;
+    let Part { index, agent, task, environment, limits, output_dir, marker, guard, cancel, told, .. } = part;
     let (events, mut heard) = event_channel(agent.profile().id.clone());
     let context = RunContext {
         environment: environment.clone(),
@@ -133,6 +134,7 @@ pub(crate) async fn run_part(part: Part) -> PartEnd {
         limits,
         output_dir,
         marker,
+        guard,
     };
     let mut work = agent.run(task, context);
     let mut stop = None;

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use aiswitch_agent::{AgentEvent, AgentId, Limits, TaskError, sweep};
+use aiswitch_agent::{AgentEvent, AgentId, Guard, Limits, TaskError, sweep};
 use aiswitch_env::Redactor;
 use aiswitch_tokens::{Cost, UsageRecord, UsageSummary};
 use chrono::{DateTime, Utc};
@@ -48,6 +48,7 @@ pub(crate) struct Start<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) ready: Ready,
     pub(crate) limits: Limits,
+    pub(crate) guard: Option<Guard>,
     pub(crate) cancel: CancellationToken,
     /// Where it is kept; `None` keeps nothing.
     pub(crate) records: Option<(Journal, State)>,
@@ -205,6 +206,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
             limits: self.start.limits,
             output_dir,
             marker: format!("{}:{id}", self.start.id),
+            guard: self.start.guard.clone(),
             timeout: ready.timeout,
             idle_timeout: self.start.plan.idle_timeout,
             cancel: self.stop.child_token(),

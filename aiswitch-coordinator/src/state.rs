@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aiswitch_agent::AgentId;
+use aiswitch_agent::{AgentId, reclaim};
 use aiswitch_lock::{LockManager, LockName, LockOptions, replace_file};
 use chrono::{DateTime, Utc};
 use rustix::io::Errno;
@@ -161,25 +161,62 @@ impl State {
         Self { home, locks }
     }
 
+    /// Ends what is left of runs whose process is gone, writes down that they were interrupted, and names them with how
+    /// many processes were found.
+    pub(crate) async fn reclaim(self) -> Result<(Vec<RunId>, usize), HomeError> {
+        let path = self.home.tasks_file();
+        self.locked(move |home| {
+            let mut tasks = read_entries(&home.tasks_file(), "tasks")?;
+            let mut runs = Vec::new();
+            for task in &mut tasks {
+                let is_gone =
+                    |process| ProcessMark::deserialize(process).is_ok_and(|process| !process.is_there());
+                if task["status"] == "running" && is_gone(&task["process"]) {
+                    runs.extend(RunId::deserialize(&task["run_id"]));
+                    task["status"] = "interrupted".into();
+                }
+            }
+            if runs.is_empty() {
+                return Ok((runs, 0));
+            }
+            let names: Vec<String> = runs.iter().map(ToString::to_string).collect();
+            let found = reclaim(names.iter().map(String::as_str));
+            write_entries(&path, "tasks", &tasks)?;
+            Ok((runs, found))
+        })
+        .await
+    }
+
     /// Writes what one run has to say into both files; what others wrote stays.
     pub(crate) async fn save(
         self,
         task: RunRecordSummary,
         agents: Vec<AgentRecord>,
     ) -> Result<(), HomeError> {
+        self.locked(move |home| {
+            write_tasks(&home.tasks_file(), &task)
+                .and_then(|()| write_agents(&home.agents_file(), task.run_id, &agents))
+        })
+        .await
+    }
+
+    /// Does something with the files while no other process does.
+    async fn locked<T: Send + 'static>(
+        self,
+        act: impl FnOnce(&Home) -> Result<T, HomeError> + Send + 'static,
+    ) -> Result<T, HomeError> {
         let options = LockOptions::new().with_timeout(LOCK_TIMEOUT).with_purpose("state files");
         let name = LockName::Resource("state".to_owned());
         let guard = self.locks.acquire(&name, &options).await.map_err(HomeError::Lock)?;
-        let path = self.home.state_dir();
-        let write = move || {
-            let written = write_tasks(&self.home.tasks_file(), &task)
-                .and_then(|()| write_agents(&self.home.agents_file(), task.run_id, &agents));
+        let (path, home) = (self.home.state_dir(), self.home);
+        let act = move || {
+            let done = act(&home);
             drop(guard);
-            written
+            done
         };
         // The writes wait for the disk. Who drops this future leaves them to their end, with the lock.
-        match tokio::task::spawn_blocking(write).await {
-            Ok(written) => written,
+        match tokio::task::spawn_blocking(act).await {
+            Ok(done) => done,
             Err(error) => Err(HomeError::io("write", path)(std::io::Error::other(error))),
         }
     }

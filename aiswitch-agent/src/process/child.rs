@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use aiswitch_rpc::protocol::{ErrorKind, TaskError};
 use rustix::process::{Pid, Signal, kill_process_group};
+use serde::{Deserialize, Serialize};
 use tokio::process::ChildStdin;
 
+use super::guarded::{Lifeline, Watch};
 use super::output::{Lost, Stderr, Stdout, open_log};
 use super::{Launch, MARKER, sweep};
 use crate::{AgentError, AgentEvent, EventSender, RunContext};
@@ -16,16 +18,30 @@ use crate::{AgentError, AgentEvent, EventSender, RunContext};
 /// How long the rest of stderr is waited for after the end of a child; a grandchild may hold the pipe for ever.
 const STDERR_PATIENCE: Duration = Duration::from_millis(200);
 
-/// One child process in a process group of its own. Dropping it kills the group at once.
+/// How long a guard may take to end its agent's processes, before it is ended itself and they are sought by their mark.
+const GUARD_PATIENCE: Duration = Duration::from_secs(2);
+
+/// One agent's process in a process group of its own. Dropping it kills all that it has started, at once.
 #[derive(Debug)]
 pub(crate) struct Child {
     process: tokio::process::Child,
-    group: Option<Pid>,
+    hold: Hold,
     stderr: Option<Stderr>,
     marker: String,
     stop_grace: Duration,
     events: EventSender,
     log_lost: Lost,
+}
+
+/// What the caller has a child's processes by.
+#[derive(Debug)]
+enum Hold {
+    /// The child is the agent's process, and leads this group.
+    Group(Pid),
+    /// The child is a guard; the agent's process leads this group.
+    Guard(Watch, Pid),
+    /// It is gone, and its number may be another's.
+    Gone,
 }
 
 /// The two ends of a child that its driver holds.
@@ -36,7 +52,8 @@ pub(crate) struct Pipes {
 }
 
 /// How a child ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Exit {
     /// By itself, with a code.
     Code(i32),
@@ -55,11 +72,7 @@ pub(crate) struct Ended {
 }
 
 impl Child {
-    /// Starts a program, and tells so.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place where a process starts and is given its secrets"
-    )]
+    /// Starts a program, under a guard where the context has one, and tells so.
     pub(crate) async fn spawn(launch: &Launch, context: &RunContext) -> Result<(Self, Pipes), AgentError> {
         let redactor = context.environment.redactor();
         let log_lost = Lost::default();
@@ -68,38 +81,43 @@ impl Child {
                 .map_err(|(path, source)| AgentError::Log { agent: launch.agent.clone(), path, source })
         };
         let (stdout_log, stderr_log) = (open("stdout.log")?, open("stderr.log")?);
-        let mut process = tokio::process::Command::new(&launch.program)
-            .args(&launch.args)
-            .current_dir(&launch.cwd)
-            .env_clear()
-            .envs(launch.environment.iter().map(|(name, variable)| (name, variable.value.expose())))
-            .env(MARKER, &context.marker)
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|source| AgentError::Spawn {
-                agent: launch.agent.clone(),
-                program: launch.program.clone(),
-                source,
-            })?;
-        let pid = process.id().expect("a child that was not waited for has its pid");
-        let stdin = process.stdin.take().expect("stdin is piped");
+        let (mut process, lifeline) = begin(launch, context)?;
+        let mut stdin = process.stdin.take().expect("stdin is piped");
         let stdout = process.stdout.take().expect("stdout is piped");
         let stderr = process.stderr.take().expect("stderr is piped");
-        let child = Self {
+        let mut child = Self {
             process,
-            group: i32::try_from(pid).ok().and_then(Pid::from_raw),
+            hold: Hold::Gone,
             stderr: Some(Stderr::drain(stderr, stderr_log, redactor)),
             marker: context.marker.clone(),
             stop_grace: context.limits.stop_grace,
             events: context.events.clone(),
             log_lost,
         };
+        let leader = match lifeline {
+            None => {
+                let pid = child.process.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+                let leader = pid.expect("a child that was not waited for has its number");
+                child.hold = Hold::Group(leader);
+                leader
+            }
+            Some(mut lifeline) => {
+                match lifeline.start(launch, context, &mut child.process, &mut stdin).await {
+                    Ok(leader) => {
+                        child.hold = Hold::Guard(lifeline.watch(context.marker.clone()), leader);
+                        leader
+                    }
+                    Err(problem) => {
+                        drop((lifeline, stdin));
+                        child.end_guard().await;
+                        let said = child.ended(Exit::Unknown).await.stderr_tail;
+                        return Err(problem.into_error(launch, context, &said));
+                    }
+                }
+            }
+        };
         let stdout = Stdout::new(stdout, stdout_log, context.limits.output_bytes_max);
-        context.events.send(AgentEvent::Started { pid }).await;
+        context.events.send(AgentEvent::Started { pid: leader.as_raw_pid().unsigned_abs() }).await;
         Ok((child, Pipes { stdin, stdout }))
     }
 
@@ -112,7 +130,7 @@ impl Child {
         }
     }
 
-    /// Ends the child: SIGTERM to its group, the grace, then SIGKILL to the group and to all that carries its marker.
+    /// Ends the child: SIGTERM to its group, the grace, then SIGKILL to all that it has started.
     pub(crate) async fn stop(mut self) -> Ended {
         self.signal(Signal::TERM);
         // A stopped process takes no signal until it goes on.
@@ -127,16 +145,31 @@ impl Child {
 
     async fn kill(&mut self) -> Exit {
         self.signal(Signal::KILL);
+        if let Hold::Guard(..) = std::mem::replace(&mut self.hold, Hold::Gone) {
+            self.end_guard().await;
+            return Exit::Signal(Signal::KILL.as_raw());
+        }
         let status = self.process.wait().await;
-        self.group = None;
         status.map_or(Exit::Unknown, Exit::from)
+    }
+
+    /// Waits for the end of a guard whose line is cut; one that is stopped or broken itself is killed.
+    async fn end_guard(&mut self) {
+        if tokio::time::timeout(GUARD_PATIENCE, self.process.wait()).await.is_err() {
+            // An error means that it has ended meanwhile.
+            drop(self.process.kill().await);
+            sweep(&self.marker);
+        }
     }
 
     async fn exit_within(&mut self, patience: Duration) -> Option<Exit> {
         let status = tokio::time::timeout(patience, self.process.wait()).await.ok()?;
-        // The leader is reaped: its number may be another's from here on.
-        self.group = None;
-        Some(status.map_or(Exit::Unknown, Exit::from))
+        let told = match std::mem::replace(&mut self.hold, Hold::Gone) {
+            Hold::Guard(watch, _) => watch.exit().await,
+            // The leader is reaped: its number may be another's from here on.
+            Hold::Group(_) | Hold::Gone => None,
+        };
+        Some(told.unwrap_or_else(|| status.map_or(Exit::Unknown, Exit::from)))
     }
 
     async fn ended(mut self, exit: Exit) -> Ended {
@@ -151,17 +184,60 @@ impl Child {
     }
 
     fn signal(&self, signal: Signal) {
-        if let Some(group) = self.group {
+        if let Hold::Group(leader) | Hold::Guard(_, leader) = self.hold {
             // An error means that the group is gone, which is what is wanted.
-            kill_process_group(group, signal).ok();
+            kill_process_group(leader, signal).ok();
         }
     }
 }
 
+/// Starts the agent's process, or the guard that will start it.
+fn begin(
+    launch: &Launch,
+    context: &RunContext,
+) -> Result<(tokio::process::Child, Option<Lifeline>), AgentError> {
+    let agent = || launch.agent.clone();
+    let failed = |source| match &context.guard {
+        None => AgentError::Spawn { agent: agent(), program: launch.program.clone(), source },
+        Some(guard) => AgentError::Guard { agent: agent(), program: guard.program().to_owned(), source },
+    };
+    let lifeline = context.guard.as_ref().map(|_| Lifeline::open()).transpose().map_err(failed)?;
+    let mut command = match &context.guard {
+        Some(guard) => guard.command(&context.marker),
+        None => unguarded(launch, context),
+    };
+    let process = command
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        // A guard that is killed cannot end the agent's processes any more.
+        .kill_on_drop(context.guard.is_none())
+        .spawn()
+        .map_err(failed)?;
+    Ok((process, lifeline))
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where an agent without a guard starts and is given its secrets"
+)]
+fn unguarded(launch: &Launch, context: &RunContext) -> tokio::process::Command {
+    let mut command = tokio::process::Command::new(&launch.program);
+    command
+        .args(&launch.args)
+        .current_dir(&launch.cwd)
+        .env_clear()
+        .envs(launch.environment.iter().map(|(name, variable)| (name, variable.value.expose())))
+        .env(MARKER, &context.marker);
+    command
+}
+
 impl Drop for Child {
     fn drop(&mut self) {
-        if self.group.is_some() {
+        if !matches!(self.hold, Hold::Gone) {
             self.signal(Signal::KILL);
+            self.hold = Hold::Gone;
             sweep(&self.marker);
         }
     }

@@ -1,13 +1,17 @@
 //! The only place where a process is started, and a secret becomes bytes for it.
 
 mod child;
+mod guard;
+mod guarded;
 mod output;
 mod program;
 mod sweep;
 mod version;
 
 pub(crate) use child::{Child, Ended, Exit, Pipes};
+pub(crate) use guard::probe_launch;
+pub use guard::{GUARD_MARKER, Guard, guard_main};
 pub use program::Launch;
 pub(crate) use program::find_program;
-pub use sweep::{MARKER, sweep};
+pub use sweep::{MARKER, reclaim, sweep};
 pub(crate) use version::{VERSION_TIMEOUT, ask_version};

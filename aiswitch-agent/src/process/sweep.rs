@@ -1,9 +1,14 @@
-//! The end of processes that left their agent's process group.
+//! The end of processes that nobody holds any more, found by the mark that they inherited.
 
 use std::collections::HashSet;
 use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, getpid, kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
+
+use super::guard::GUARD_MARKER;
 
 /// The variable that marks every process of a run; agents' tools inherit it. Its value is `RUN:AGENT`.
 pub const MARKER: &str = "AISWITCH_RUN";
@@ -11,23 +16,61 @@ pub const MARKER: &str = "AISWITCH_RUN";
 /// How often `/proc` is read over again, since a process may fork while it is read.
 const ROUNDS_MAX: usize = 50;
 
+/// How long guards whose caller is gone may take to end what they guard.
+const GUARDS_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Kills every process whose [`MARKER`] is `value` or starts with `value:`, and says how many were found.
 ///
 /// Agents start tools in sessions of their own, which a signal to their process group does not reach; what tells
 /// them apart is the environment that they inherit. Best effort: it needs `/proc` (Linux), and finds only processes
 /// of the same user that kept their environment. Elsewhere it does nothing and says 0.
 pub fn sweep(value: &str) -> usize {
-    let exact = format!("{MARKER}={value}");
-    let prefix = format!("{exact}:");
+    kill_marked(MARKER, value)
+}
+
+/// Ends what is left of runs whose own process is gone, guards included, and says how many processes were found.
+///
+/// A guard ends by itself when its caller does, and all that it guards with it, unless it is stopped: so it is made to
+/// go on first, and killed only if that does not help. What has no guard any more is swept. Never call it for a run
+/// that goes on. Blocks for at most a second for guards, and for a look or more at `/proc`.
+pub fn reclaim<'a>(runs: impl IntoIterator<Item = &'a str>) -> usize {
+    let mut found = 0;
+    for run in runs {
+        let guards: Vec<OwnedFd> =
+            marked(GUARD_MARKER, run).into_iter().map(|(_, process)| process).collect();
+        for guard in &guards {
+            // An error means that it has ended by itself.
+            pidfd_send_signal(guard, Signal::CONT).ok();
+        }
+        let bound = Instant::now() + GUARDS_PATIENCE;
+        found += guards.len();
+        for guard in &guards {
+            wait_for_end(guard, bound);
+        }
+        found += kill_marked(GUARD_MARKER, run).saturating_sub(guards.len());
+        found += kill_marked(MARKER, run);
+    }
+    found
+}
+
+fn wait_for_end(process: &OwnedFd, bound: Instant) {
+    let left = bound.saturating_duration_since(Instant::now());
+    let time = Timespec { tv_sec: 0, tv_nsec: left.subsec_nanos().into() };
+    let time = if left.as_secs() > 0 { Timespec { tv_sec: 1, tv_nsec: 0 } } else { time };
+    // Whether it has ended in time is seen by the kill that follows.
+    poll(&mut [PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN)], Some(&time)).ok();
+}
+
+fn kill_marked(marker: &str, value: &str) -> usize {
     let mut killed = HashSet::new();
     for _ in 0..ROUNDS_MAX {
-        let found: Vec<Pid> = marked(&exact, &prefix).collect();
+        let found = marked(marker, value);
         if found.is_empty() {
             break;
         }
-        for pid in found {
+        for (pid, process) in found {
             // An error means that it ended by itself meanwhile; a dying one is found again.
-            if kill_process(pid, Signal::KILL).is_ok() {
+            if pidfd_send_signal(&process, Signal::KILL).is_ok() {
                 killed.insert(pid);
             }
         }
@@ -35,17 +78,23 @@ pub fn sweep(value: &str) -> usize {
     killed.len()
 }
 
-fn marked<'a>(exact: &'a str, prefix: &'a str) -> impl Iterator<Item = Pid> + 'a {
-    let own = getpid();
-    fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(move |entry| {
-        let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
-        if pid == own {
-            return None;
-        }
-        let environ = fs::read(entry.path().join("environ")).ok()?;
-        let is_marked = environ
+/// The processes whose variable `marker` is `value` or starts with `value:`.
+fn marked(marker: &str, value: &str) -> Vec<(Pid, OwnedFd)> {
+    let exact = format!("{marker}={value}");
+    let prefix = format!("{exact}:");
+    let is_marked = |pid: Pid| {
+        let environ = fs::read(format!("/proc/{}/environ", pid.as_raw_pid())).unwrap_or_default();
+        environ
             .split(|byte| *byte == 0)
-            .any(|variable| variable == exact.as_bytes() || variable.starts_with(prefix.as_bytes()));
-        is_marked.then_some(pid)
-    })
+            .any(|variable| variable == exact.as_bytes() || variable.starts_with(prefix.as_bytes()))
+    };
+    let own = getpid();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes
+        .filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))
+        .filter(|pid| *pid != own && is_marked(*pid))
+        .filter_map(|pid| Some((pid, pidfd_open(pid, PidfdFlags::empty()).ok()?)))
+        // Once more, now that the process is held: its number could have become another's in between.
+        .filter(|(pid, _)| is_marked(*pid))
+        .collect()
 }

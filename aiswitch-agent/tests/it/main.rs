@@ -3,6 +3,8 @@
 
 mod claude;
 mod command;
+mod guard;
+mod live;
 mod rpc;
 mod support;
 mod vendor;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aiswitch_agent::{
-    Agent, AgentError, AgentEvent, AgentSpec, EventSender, Limits, MARKER, PermissionMode, RunContext,
-    TaskResult, TaskSpec, event_channel,
+    Agent, AgentError, AgentEvent, AgentSpec, EventSender, GUARD_MARKER, Guard, Limits, MARKER,
+    PermissionMode, RunContext, TaskResult, TaskSpec, event_channel,
 };
 use aiswitch_env::{Ambient, Environment};
+use rustix::process::Pid;
 use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +47,7 @@ impl Bench {
             limits: Limits { stop_grace: Duration::from_secs(2), ..Limits::default() },
             output_dir: Some(dir.path().to_owned()),
             marker,
+            guard: None,
         };
         Self { agent: spec.build(id), context, events, dir }
     }
@@ -53,6 +55,12 @@ impl Bench {
     /// A shell script as a command agent.
     pub(crate) fn script(script: &str) -> Self {
         Self::new(&AgentSpec::command(["sh", "-c", script]))
+    }
+
+    /// The same, with its processes under a guard.
+    pub(crate) fn guarded(mut self) -> Self {
+        self.context.guard = Some(Guard::by_program(env!("CARGO_BIN_EXE_aiswitch-guard")));
+        self
     }
 
     pub(crate) fn task(&self, prompt: &str) -> TaskSpec {
@@ -90,6 +98,33 @@ impl Bench {
                 Some(String::from_utf8_lossy(&std::fs::read(entry.path().join("cmdline")).ok()?).into_owned())
             })
             .collect()
+    }
+
+    /// The living processes that work in the bench's folder, with or without the mark, and those that guard them.
+    pub(crate) fn alive(&self) -> Vec<String> {
+        let dir = self.dir.path().canonicalize().unwrap();
+        let guards = format!("{GUARD_MARKER}={}", self.context.marker);
+        let is_ours = |process: &Path| {
+            std::fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd.starts_with(&dir))
+                || std::fs::read(process.join("environ")).is_ok_and(|environ| {
+                    environ.split(|byte| *byte == 0).any(|variable| variable == guards.as_bytes())
+                })
+        };
+        let processes = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+        processes
+            .filter(|process| is_ours(process))
+            .filter_map(|process| std::fs::read_to_string(process.join("stat")).ok())
+            .collect()
+    }
+
+    /// The guard's process.
+    pub(crate) fn guard(&self) -> Option<Pid> {
+        let wanted = format!("{GUARD_MARKER}={}\0", self.context.marker);
+        std::fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
+            let environ = std::fs::read_to_string(entry.path().join("environ")).ok()?;
+            (environ == wanted).then_some(())?;
+            Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)
+        })
     }
 
     /// All events that were told up to now.

@@ -3,11 +3,13 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use aiswitch_agent::{Promise, Supervision, Tier};
 use aiswitch_coordinator::Home;
 use serde::Serialize;
 
 use super::agents::{CheckView, check_all, check_table};
 use crate::caller::Caller;
+use crate::commands::runtime;
 use crate::config::Config;
 use crate::error::{Error, causes};
 use crate::exit::Code;
@@ -26,6 +28,16 @@ struct DoctorView {
     config_problem: Option<String>,
     agents: Vec<CheckView>,
     guarantees: &'static [Guarantee],
+    supervision: SupervisionView,
+}
+
+/// What holds for agents' processes on this machine.
+#[derive(Debug, Serialize)]
+struct SupervisionView {
+    tier: Tier,
+    /// Why no guard is used.
+    problem: Option<String>,
+    promises: Vec<Promise>,
 }
 
 /// The folder of configuration and state.
@@ -67,11 +79,6 @@ const GUARANTEES: &[Guarantee] = &[
     },
     Guarantee { what: "output", by: Enforcer::Aiswitch, how: "lines and streams have a longest length" },
     Guarantee {
-        what: "processes",
-        by: Enforcer::Aiswitch,
-        how: "after a run none is left that kept its process group or, on Linux, its environment",
-    },
-    Guarantee {
         what: "mode",
         by: Enforcer::Agent,
         how: "each agent is started in the mode, and keeps to it by its own means",
@@ -99,6 +106,7 @@ pub(crate) fn doctor(home: &Home, caller: &Caller, output: &Output) -> Result<Co
         config_problem,
         agents: check_all(&config, &[], &caller.ambient())?,
         guarantees: GUARANTEES,
+        supervision: SupervisionView::of(runtime()?.block_on(Supervision::probe(Some(&caller.guard)))),
     };
     output.result(&view, || view.text());
     Ok(match &view {
@@ -107,6 +115,25 @@ pub(crate) fn doctor(home: &Home, caller: &Caller, output: &Output) -> Result<Co
         view if view.agents.iter().any(CheckView::is_usable) => Code::Completed,
         _ => Code::NoAgent,
     })
+}
+
+impl SupervisionView {
+    fn of(found: Supervision) -> Self {
+        let problem = found.problem.as_ref().map(|error| causes(error));
+        Self { tier: found.tier, problem, promises: found.promises }
+    }
+
+    fn text(&self) -> String {
+        let head = ["PROCESSES", "HOW FAR"].map(str::to_owned).to_vec();
+        let tier = match &self.problem {
+            Some(problem) => format!("{}, since {problem}", self.tier),
+            None => self.tier.to_string(),
+        };
+        let tier = vec!["held together by".to_owned(), tier];
+        let promises =
+            self.promises.iter().map(|promise| vec![promise.what.to_owned(), promise.how_far.to_string()]);
+        table(&[head, tier].into_iter().chain(promises).collect::<Vec<_>>())
+    }
 }
 
 fn look_at(home: &Home) -> HomeView {
@@ -149,6 +176,7 @@ impl DoctorView {
             vec![guarantee.what.to_owned(), by.to_owned(), guarantee.how.to_owned()]
         });
         let guarantees = table(&std::iter::once(head).chain(guarantees).collect::<Vec<_>>());
-        format!("{}\n{}\n{guarantees}", table(&facts), check_table(&self.agents))
+        let supervision = self.supervision.text();
+        format!("{}\n{}\n{guarantees}\n{supervision}", table(&facts), check_table(&self.agents))
     }
 }

@@ -146,6 +146,9 @@ fn the_doctor_says_what_is_wrong_and_goes_on() {
     let nothing = show(&sandbox, &["doctor", "--json"]);
     assert_eq!(nothing.code, Some(20), "{nothing}");
     assert_eq!(nothing.json()["home"], json!({"path": home, "exists": true, "problem": null}));
+    let supervision = &nothing.json()["supervision"];
+    assert_eq!((&supervision["tier"], &supervision["problem"]), (&json!("guard"), &json!(null)));
+    assert_eq!(supervision["promises"][1]["how_far"], "enforced");
     install(&sandbox, "codex", "codex-cli 0.169.0");
     assert_eq!(show(&sandbox, &["doctor"]).code, Some(0));
 

@@ -148,6 +148,36 @@ async fn a_run_whose_process_was_killed_is_interrupted() {
 }
 
 #[tokio::test]
+async fn what_an_interrupted_run_left_behind_is_killed_when_the_next_one_starts() {
+    let (_folder, home) = home();
+    let one = coordinator([echo("a")]).with_home(home.clone());
+    let first = one.execute_parallel(plan("hello", &["a"])).await.expect("it runs");
+    let leave = |run: &str| {
+        let mut sleep = Command::new("sleep");
+        sleep.arg("1000").env(aiswitch_agent::MARKER, format!("{run}:a")).spawn().expect("a process")
+    };
+    let (mut left, mut other) = (leave(&first.run_id.to_string()), leave("01ANOTHER"));
+    // As if the process of that run were gone: its number is another's now.
+    let mut tasks = document(&home.tasks_file()).expect("a file");
+    tasks["tasks"][0]["status"] = "running".into();
+    tasks["tasks"][0]["process"]["started_ticks"] = 1.into();
+    std::fs::write(home.tasks_file(), tasks.to_string()).expect("written");
+
+    let second = one.execute_parallel(plan("hello", &["a"])).await.expect("it runs");
+    let killed = left.wait().expect("it ends");
+    let others_end = other.try_wait().expect("it is a child");
+    other.kill().expect("it goes on");
+    other.wait().expect("it ends");
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&killed), Some(9));
+    assert_eq!(others_end, None, "the processes of other runs are left alone");
+    let told = format!("1 processes that interrupted run {} had left were killed", first.run_id);
+    assert_eq!(second.warnings, [told]);
+    assert_eq!(document(&home.tasks_file()).expect("a file")["tasks"][0]["status"], "interrupted");
+    let third = one.execute_parallel(plan("hello", &["a"])).await.expect("it runs");
+    assert_eq!(third.warnings, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_process_with_the_number_of_an_earlier_one_is_not_taken_for_it() {
     let (_folder, home) = home();
     let one = coordinator([echo("a")]).with_home(home.clone());

@@ -1,0 +1,64 @@
+//! The process that becomes the agent: it binds its life to its guard, makes itself ready, and starts the program.
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+
+use super::REFUSED;
+use super::order::{Entry, Failure, Step};
+
+/// How much sooner than others an agent is chosen when the kernel is out of memory, see `proc_pid_oom_score_adj(5)`.
+const OOM_SCORE_ADJ: &str = "500";
+
+/// What the process writes as soon as it can tell its guard why it does not start the program.
+pub(super) const READY: u8 = b'r';
+
+/// Becomes the agent; the arguments are the guard's process, its file descriptor for news, an [`Entry`] in JSON, the
+/// program and its arguments. Gives the exit code where it cannot.
+pub(super) fn enter(mut args: impl Iterator<Item = OsString>) -> i32 {
+    let mut number = || args.next()?.to_str()?.parse::<i32>().ok();
+    let (Some(guard), Some(fd)) = (number(), number()) else { return REFUSED };
+    let entry = args.next().and_then(|entry| serde_json::from_str(entry.to_str()?).ok());
+    let (Some(entry), Some(program)) = (entry, args.next()) else { return REFUSED };
+    // The end of this file without a word tells the guard that the program has started: it closes by that.
+    let Ok(mut news) = OpenOptions::new().write(true).open(format!("/proc/{guard}/fd/{fd}")) else {
+        return REFUSED;
+    };
+    let Err(failure) = become_agent(guard, &entry, &program, args, &mut news);
+    let told = serde_json::to_vec(&failure).map_err(io::Error::from).and_then(|text| news.write_all(&text));
+    // What the guard does not hear it sees by the exit code.
+    drop(told);
+    if failure.errno == rustix::io::Errno::NOENT.raw_os_error() { 127 } else { 126 }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place where a guarded agent's program starts")]
+fn become_agent(
+    guard: i32,
+    entry: &Entry,
+    program: &OsString,
+    args: impl Iterator<Item = OsString>,
+    news: &mut File,
+) -> Result<Infallible, Failure> {
+    let failed = |step| move |error: io::Error| Failure::new(step, &error);
+    bind(guard).map_err(failed(Step::Bind))?;
+    news.write_all(&[READY]).map_err(failed(Step::Bind))?;
+    // A wish: where the kernel does not take it, it chooses by size alone.
+    drop(fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ));
+    std::env::set_current_dir(&entry.cwd).map_err(failed(Step::Folder))?;
+    Err(Failure::new(Step::Program, &Command::new(program).args(args).exec()))
+}
+
+/// Has this process end with its guard, whatever ends that one.
+fn bind(guard: i32) -> io::Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    // A guard that was gone before that could not be noticed any more.
+    if getppid().map(Pid::as_raw_pid) != Some(guard) {
+        return Err(rustix::io::Errno::SRCH.into());
+    }
+    Ok(())
+}

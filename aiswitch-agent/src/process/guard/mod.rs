@@ -1,0 +1,103 @@
+//! The guard: a small process between the caller and one agent, which ends all that the agent has started.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aiswitch_env::Environment;
+
+use super::Launch;
+use crate::AgentId;
+
+#[cfg(target_os = "linux")]
+mod enter;
+pub(super) mod order;
+#[cfg(target_os = "linux")]
+mod tend;
+
+/// The first argument of a process that is started as a guard.
+const GUARD_VERB: &str = "__aiswitch-guard";
+
+/// The first argument of a process that a guard starts, to become the agent.
+const ENTER_VERB: &str = "__aiswitch-enter";
+
+/// The variable that marks a guard; its value is that of [`MARKER`](crate::MARKER) in the processes that it guards.
+///
+/// It is another one, so that a [`sweep`](crate::sweep) for those leaves the guard to do its work.
+pub const GUARD_MARKER: &str = "AISWITCH_GUARD";
+
+/// The exit code of a guard that refuses to work, as of `env`, `nohup` and `timeout`.
+const REFUSED: i32 = 125;
+
+/// The program of the process that runs this code; it stays the same one when its file is replaced.
+#[cfg(target_os = "linux")]
+const OWN_PROGRAM: &str = "/proc/self/exe";
+
+/// How to start a guard: by the caller's own program, which is what [`guard_main`] hands out, or by another one.
+///
+/// A guard stands between the caller and one agent. It adopts all that the agent starts, whatever session it is in,
+/// and ends it when the agent ends, when the caller says so, and when the caller is gone: also after a SIGKILL.
+/// It works on Linux with `/proc`; elsewhere agents are started without one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    program: Arc<Path>,
+}
+
+impl Guard {
+    /// A guard by another program, whose `main` calls [`guard_main`] first; the crate's own is `aiswitch-guard`.
+    pub fn by_program(program: impl Into<PathBuf>) -> Self {
+        Self { program: program.into().into() }
+    }
+
+    /// The program that is started as a guard.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// The command that starts a guard; it has no environment but its mark, and no folder.
+    #[expect(clippy::disallowed_methods, reason = "the one place where a guard starts")]
+    pub(super) fn command(&self, marker: &str) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(&*self.program);
+        command.arg0("aiswitch-guard").arg(GUARD_VERB).env_clear().env(GUARD_MARKER, marker).current_dir("/");
+        command
+    }
+}
+
+/// The launch of a process that has nothing to do and ends: one more guard, without an order.
+pub(crate) fn probe_launch(agent: AgentId, guard: &Guard) -> Launch {
+    Launch {
+        agent,
+        program: guard.program.to_path_buf(),
+        args: vec![GUARD_VERB.to_owned()],
+        cwd: "/".into(),
+        environment: Environment::default(),
+    }
+}
+
+/// Does a guard's work, and ends the process, if it was started as one; else hands out the way to start guards.
+///
+/// Call it first in `main`, before threads, options and files. Where it is not called, this program cannot be a guard:
+/// it would do its own work once more for every agent.
+#[must_use = "agents are guarded only if their context is given the guard"]
+pub fn guard_main() -> Guard {
+    #[cfg(target_os = "linux")]
+    {
+        let mut args = std::env::args_os().skip(1);
+        let ended = match args.next() {
+            Some(verb) if verb == GUARD_VERB => Some(tend::tend()),
+            Some(verb) if verb == ENTER_VERB => Some(enter::enter(args)),
+            _ => None,
+        };
+        if let Some(code) = ended {
+            leave(code);
+        }
+        Guard::by_program(OWN_PROGRAM)
+    }
+    #[cfg(not(target_os = "linux"))]
+    Guard::by_program("")
+}
+
+#[cfg(target_os = "linux")]
+#[expect(clippy::exit, reason = "a guard must not go on into the caller's own main")]
+fn leave(code: i32) -> ! {
+    std::process::exit(code)
+}

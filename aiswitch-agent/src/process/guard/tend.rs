@@ -1,0 +1,283 @@
+//! The guard itself: it starts one agent, adopts all that the agent leaves behind, and ends all of it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, PipeReader, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, getppid, kill_process, pidfd_open,
+    set_child_subreaper, wait, waitid, waitpid,
+};
+
+use super::enter::READY;
+use super::order::{Failure, Order, Report, Step};
+use super::{ENTER_VERB, OWN_PROGRAM, REFUSED};
+use crate::process::Exit;
+
+/// How often ended processes that the agent left behind are taken off the system's list, in seconds.
+const REAP_EVERY: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
+/// How long what an agent has left behind may still take to end by itself, as the last of a pipeline does.
+const LINGER: Duration = Duration::from_millis(100);
+
+/// How long to wait for something to happen to processes that were killed or are about to end.
+const STEP: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+
+/// Why a guard cannot do its work; told on its stderr.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("the order on stdin cannot be read: {0}")]
+    Order(io::Error),
+    #[error("the process that gave the order is not the guard's parent any more")]
+    Orphan,
+    #[error("the parent cannot be watched: {0}")]
+    Watch(Errno),
+    #[error("the parent cannot be told anything: {0}")]
+    Report(io::Error),
+    #[error("it cannot adopt processes: {0}")]
+    Adopt(Errno),
+    #[error("the system does not tell its children: {0}")]
+    Children(io::Error),
+    #[error("it cannot let go of the agent's streams: {0}")]
+    Streams(io::Error),
+}
+
+/// Guards one agent to its end; gives the exit code: the agent's own, or 128 and the signal that ended it.
+pub(super) fn tend() -> i32 {
+    match guard() {
+        Ok(code) => code,
+        Err(refusal) => {
+            // An error means that nobody listens; the exit code tells as much.
+            drop(writeln!(io::stderr(), "the guard refused: {refusal}"));
+            REFUSED
+        }
+    }
+}
+
+fn guard() -> Result<i32, Refusal> {
+    let order = Order::read(Stdin).map_err(Refusal::Order)?;
+    let caller = Pid::from_raw(order.caller).ok_or(Refusal::Orphan)?;
+    let caller_gone = pidfd_open(caller, PidfdFlags::empty()).map_err(Refusal::Watch)?;
+    // Only after it is watched: before that, its number could have become another's.
+    if getppid() != Some(caller) {
+        return Err(Refusal::Orphan);
+    }
+    let report = format!("/proc/{}/fd/{}", order.caller, order.report_fd);
+    let mut report = OpenOptions::new().write(true).open(report).map_err(Refusal::Report)?;
+    set_child_subreaper(Some(getpid())).map_err(Refusal::Adopt)?;
+    children().map_err(Refusal::Children)?;
+    let agent = match start(&order) {
+        Ok(agent) => agent,
+        Err(failure) => {
+            tell(&mut report, &Report::Failed(failure));
+            end_all();
+            return Ok(if failure.errno == Errno::NOENT.raw_os_error() { 127 } else { 126 });
+        }
+    };
+    drop(order);
+    let watched = let_go()
+        .map_err(Refusal::Streams)
+        .and_then(|()| pidfd_open(agent, PidfdFlags::empty()).map_err(Refusal::Watch));
+    let agent_gone = match watched {
+        Ok(agent_gone) => agent_gone,
+        Err(refusal) => {
+            end_all();
+            return Err(refusal);
+        }
+    };
+    tell(&mut report, &Report::Started { pid: agent.as_raw_pid() });
+    let orders = Orders { caller_gone, report };
+    Ok(watch(agent, agent_gone.as_fd(), orders))
+}
+
+/// Waits for the end of the agent or the order to end it, then ends all of it.
+fn watch(agent: Pid, agent_gone: BorrowedFd<'_>, mut orders: Orders) -> i32 {
+    while !orders.is_over() {
+        if is_ready(agent_gone) {
+            break;
+        }
+        reap_adopted(agent);
+        orders.wait(Some(agent_gone), &REAP_EVERY);
+    }
+    let Some(exit) = exit_of(agent) else {
+        end_all();
+        return 128 + Signal::KILL.as_raw();
+    };
+    tell(&mut orders.report, &Report::Ended(exit));
+    let patience = Instant::now() + LINGER;
+    // The agent itself stays on the system's list meanwhile, so that nobody else is given its number.
+    while !orders.is_over() && Instant::now() < patience && reap_adopted(agent) > 0 {
+        orders.wait(None, &STEP);
+    }
+    end_all();
+    match exit {
+        Exit::Code(code) => code,
+        Exit::Signal(signal) => 128 + signal,
+        Exit::Unknown => REFUSED,
+    }
+}
+
+/// The two ways in which the caller has everything ended: it closes the reading end of the reports, or is gone.
+struct Orders {
+    caller_gone: OwnedFd,
+    report: File,
+}
+
+impl Orders {
+    fn is_over(&self) -> bool {
+        let mut fds = [
+            PollFd::from_borrowed_fd(self.caller_gone.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.report.as_fd(), PollFlags::empty()),
+        ];
+        // On an error all is over: what cannot be watched must not be left alone.
+        poll(&mut fds, Some(&Timespec::default())) != Ok(0)
+    }
+
+    /// Waits for an order, for a process, or for the time to pass.
+    fn wait(&self, process: Option<BorrowedFd<'_>>, time: &Timespec) {
+        let mut fds = vec![
+            PollFd::from_borrowed_fd(self.caller_gone.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.report.as_fd(), PollFlags::empty()),
+        ];
+        fds.extend(process.map(|process| PollFd::from_borrowed_fd(process, PollFlags::IN)));
+        // Whatever ends the wait is looked at by who waited.
+        poll(&mut fds, Some(time)).ok();
+    }
+}
+
+fn is_ready(process: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(process, PollFlags::IN)];
+    poll(&mut fds, Some(&Timespec::default())) != Ok(0)
+}
+
+/// Starts the process that becomes the agent, and waits until it has, or could not.
+#[expect(clippy::disallowed_methods, reason = "the one place where a guard starts its agent's process")]
+fn start(order: &Order) -> Result<Pid, Failure> {
+    let fork = |error: io::Error| Failure::new(Step::Fork, &error);
+    let (hears, says) = io::pipe().map_err(fork)?;
+    let entry = serde_json::to_string(&order.entry).map_err(io::Error::from).map_err(fork)?;
+    let child = Command::new(OWN_PROGRAM)
+        .arg0(&order.program)
+        .arg(ENTER_VERB)
+        .arg(getpid().as_raw_pid().to_string())
+        .arg(says.as_raw_fd().to_string())
+        .arg(entry)
+        .arg(&order.program)
+        .args(&order.args)
+        .env_clear()
+        .envs(order.environment.iter().map(|(name, value)| (name, value)))
+        .process_group(0)
+        .spawn()
+        .map_err(fork)?;
+    let agent = Pid::from_child(&child);
+    let mut first = [0];
+    let entered = pidfd_open(agent, PidfdFlags::empty()).map_err(io::Error::from).map_err(fork)?;
+    // One of the two comes: its first byte, or its end.
+    wait_for_news(&hears, &entered).map_err(fork)?;
+    drop(says);
+    let mut news = Vec::new();
+    let mut hears = hears;
+    let heard = hears.read(&mut first).and_then(|_| hears.read_to_end(&mut news));
+    heard.map_err(fork)?;
+    match (first[0], news.is_empty()) {
+        (READY, true) => Ok(agent),
+        (READY, false) => Err(serde_json::from_slice(&news).unwrap_or_else(|_| lost())),
+        // A failure to bind itself comes without the byte that says it did.
+        (byte, _) => {
+            news.insert(0, byte);
+            Err(serde_json::from_slice(&news).unwrap_or_else(|_| lost()))
+        }
+    }
+}
+
+fn wait_for_news(hears: &PipeReader, process: &OwnedFd) -> io::Result<()> {
+    let mut fds = [
+        PollFd::from_borrowed_fd(hears.as_fd(), PollFlags::IN),
+        PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN),
+    ];
+    poll(&mut fds, None)?;
+    Ok(())
+}
+
+/// The failure of a process that ended without a word.
+fn lost() -> Failure {
+    Failure { step: Step::Bind, errno: Errno::CHILD.raw_os_error() }
+}
+
+/// Closes this process's copies of the agent's streams, so that their end is seen when the agent closes them.
+fn let_go() -> io::Result<()> {
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    Ok(())
+}
+
+fn tell(report: &mut File, what: &Report) {
+    let mut line = serde_json::to_vec(what).expect("a report has string keys");
+    line.push(b'\n');
+    // An error means that the caller does not listen any more, which is an order of its own.
+    drop(report.write_all(&line));
+}
+
+/// How a child ended; `None` while it has not. It stays on the system's list.
+fn exit_of(child: Pid) -> Option<Exit> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    match waitid(WaitId::Pid(child), options) {
+        Ok(None) => None,
+        Ok(Some(status)) => Some(match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => Exit::Code(code),
+            (None, Some(signal)) => Exit::Signal(signal),
+            (None, None) => Exit::Unknown,
+        }),
+        Err(_) => Some(Exit::Unknown),
+    }
+}
+
+/// Takes ended processes but the agent off the system's list, and says how many go on.
+fn reap_adopted(agent: Pid) -> usize {
+    let adopted = children().unwrap_or_default().into_iter().filter(|child| *child != agent);
+    adopted.filter(|child| matches!(waitpid(Some(*child), WaitOptions::NOHANG), Ok(None))).count()
+}
+
+/// Kills every child, and what thereby becomes one, until the system says that there is none.
+fn end_all() {
+    loop {
+        for child in children().unwrap_or_default() {
+            // A child that was not waited for keeps its number, so that nobody else can be hit.
+            kill_process(child, Signal::KILL).ok();
+        }
+        let mut reaped = 0;
+        loop {
+            match wait(WaitOptions::NOHANG) {
+                Ok(Some(_)) => reaped += 1,
+                Ok(None) => break,
+                Err(Errno::INTR) => {}
+                Err(_) => return,
+            }
+        }
+        if reaped == 0 {
+            poll(&mut [], Some(&STEP)).ok();
+        }
+    }
+}
+
+/// The children of this process, which has one thread, see `proc_pid_task(5)`.
+fn children() -> io::Result<Vec<Pid>> {
+    let list = fs::read_to_string("/proc/thread-self/children")?;
+    Ok(list.split_ascii_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect())
+}
+
+/// Stdin without the buffer of [`io::Stdin`], which would take what is the agent's.
+struct Stdin;
+
+impl Read for Stdin {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::read(rustix::stdio::stdin(), buffer)?)
+    }
+}

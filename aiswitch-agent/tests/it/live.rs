@@ -1,0 +1,238 @@
+//! An agent whose process stays for several tasks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aiswitch_agent::{
+    AgentEvent, AgentSpec, Driver, ErrorKind, LifeState, LiveAgent, LiveError, PermissionMode, Replay,
+    RestartPolicy, TaskSpec, TaskStatus,
+};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{Bench, PATIENCE, wait_for};
+
+const LIVE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/live.sh");
+
+/// Restarts as by default, but soon.
+const SOON: RestartPolicy = RestartPolicy {
+    restarts_max: 3,
+    window: Duration::from_mins(1),
+    backoff: Duration::from_millis(5),
+    backoff_max: Duration::from_millis(20),
+    healthy_after: Duration::from_mins(1),
+};
+
+fn spec() -> AgentSpec {
+    AgentSpec { command: vec!["sh".into(), LIVE.into()], ..AgentSpec::new(Driver::Rpc) }
+}
+
+fn live(bench: &Bench, policy: RestartPolicy) -> LiveAgent {
+    LiveAgent::new(bench.agent.profile().clone(), bench.task(""), bench.context.clone(), policy).unwrap()
+}
+
+fn bench() -> (Bench, LiveAgent) {
+    let mut bench = Bench::new(&spec()).guarded();
+    bench.context.limits.stop_grace = Duration::from_millis(500);
+    let agent = live(&bench, SOON);
+    (bench, agent)
+}
+
+async fn ask(
+    bench: &Bench,
+    agent: &LiveAgent,
+    prompt: &str,
+) -> Result<aiswitch_agent::TaskResult, LiveError> {
+    tokio::time::timeout(PATIENCE, agent.send_task(bench.task(prompt), Replay::Never)).await.unwrap()
+}
+
+async fn answer(bench: &Bench, agent: &LiveAgent, prompt: &str) -> String {
+    ask(bench, agent, prompt).await.unwrap().answer.unwrap()
+}
+
+fn starts(bench: &Bench) -> usize {
+    bench.log("starts").lines().count()
+}
+
+#[tokio::test]
+async fn one_process_does_one_task_after_the_other_and_is_asked_to_end() {
+    let (mut bench, agent) = bench();
+    agent.start().await.unwrap();
+    let first = answer(&bench, &agent, "pid").await;
+    assert_eq!(answer(&bench, &agent, "pid").await, first);
+    assert_eq!(agent.status().state, LifeState::Idle);
+    agent.stop().await.unwrap();
+    assert_eq!(
+        (agent.status().state, starts(&bench), bench.log("ends").as_str()),
+        (LifeState::Stopped, 1, "shutdown\n")
+    );
+    assert_eq!(bench.alive(), Vec::<String>::new());
+    let states: Vec<_> = bench
+        .told()
+        .into_iter()
+        .filter_map(|event| if let AgentEvent::State { to, .. } = event { Some(to) } else { None })
+        .collect();
+    let expected = ["starting", "idle", "busy", "idle", "busy", "idle", "stopping", "stopped"];
+    assert_eq!(states.iter().map(ToString::to_string).collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn a_crash_fails_the_task_in_work_and_the_next_one_has_a_new_process() {
+    let (bench, agent) = bench();
+    agent.start().await.unwrap();
+    let first = answer(&bench, &agent, "pid").await;
+    let error = ask(&bench, &agent, "crash").await.unwrap().error.unwrap();
+    assert_eq!(
+        (error.kind, error.message.as_str()),
+        (ErrorKind::Crash, "it ended with exit code 7 before it answered: out of cheese")
+    );
+    assert_ne!(answer(&bench, &agent, "pid").await, first);
+    let status = agent.status();
+    assert_eq!((status.restarts, status.problem.unwrap().kind, starts(&bench)), (1, ErrorKind::Crash, 2));
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn only_an_idempotent_task_is_given_to_the_next_process() {
+    let (bench, agent) = bench();
+    agent.start().await.unwrap();
+    let task = agent.send_task(bench.task("crash once"), Replay::Idempotent);
+    let result = tokio::time::timeout(PATIENCE, task).await.unwrap().unwrap();
+    assert_eq!((result.answer.as_deref(), starts(&bench)), (Some("twice"), 2));
+    std::fs::remove_file(bench.dir.path().join("crashed")).unwrap();
+    let result = ask(&bench, &agent, "crash once").await.unwrap();
+    assert_eq!((result.status, result.answer), (TaskStatus::Failed, None));
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_process_that_is_killed_while_idle_is_started_again() {
+    let (bench, agent) = bench();
+    agent.start().await.unwrap();
+    let first = answer(&bench, &agent, "pid").await;
+    kill_process(Pid::from_raw(first.parse().unwrap()).unwrap(), Signal::KILL).unwrap();
+    let mut status = agent.watch();
+    let again = status.wait_for(|status| status.restarts == 1 && status.state == LifeState::Idle);
+    tokio::time::timeout(PATIENCE, again).await.unwrap().unwrap();
+    assert_ne!(answer(&bench, &agent, "pid").await, first);
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_crash_loop_ends_after_three_restarts_and_only_a_start_by_hand_goes_on() {
+    let (bench, agent) = bench();
+    let stop = bench.dir.path().join("no-start");
+    std::fs::write(&stop, "").unwrap();
+    let error = agent.start().await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "agent `agent` did not start: it ended with exit code 3 before it answered"
+    );
+    assert_eq!((agent.status().state, agent.status().restarts, starts(&bench)), (LifeState::Failed, 3, 4));
+    let refused = ask(&bench, &agent, "pid").await.unwrap_err();
+    assert_eq!(refused.to_string(), "agent `agent` is failed");
+    std::fs::remove_file(stop).unwrap();
+    agent.start().await.unwrap();
+    assert_eq!((agent.status().restarts, agent.status().problem), (0, None));
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_no_restart_can_mend_is_not_tried_again() {
+    let bench =
+        Bench::new(&AgentSpec { command: vec!["no-such-program".into()], ..AgentSpec::new(Driver::Rpc) });
+    let agent = live(&bench, SOON);
+    let LiveError::Start { problem, .. } = agent.start().await.unwrap_err() else {
+        panic!("it did not start")
+    };
+    assert_eq!(problem.kind, ErrorKind::NotInstalled);
+    assert_eq!((agent.status().state, agent.status().restarts), (LifeState::Failed, 0));
+
+    let bench = Bench::script("true");
+    let refused = LiveAgent::new(bench.agent.profile().clone(), bench.task(""), bench.context.clone(), SOON);
+    assert!(matches!(refused, Err(LiveError::Driver { driver: Driver::Command, .. })));
+}
+
+#[tokio::test]
+async fn a_stop_cancels_the_task_in_work_and_kills_an_agent_that_ignores_it() {
+    for (prompt, expected) in [("wait", Some("so far")), ("hang", None)] {
+        let (bench, agent) = bench();
+        agent.start().await.unwrap();
+        let ready = bench.dir.path().join("ready");
+        let (result, stopped) = tokio::join!(ask(&bench, &agent, prompt), async {
+            wait_for(&ready).await;
+            agent.stop().await
+        });
+        let result = result.unwrap();
+        assert_eq!((result.status, result.answer.as_deref()), (TaskStatus::Cancelled, expected), "{prompt}");
+        stopped.unwrap();
+        assert_eq!((agent.status().state, bench.alive()), (LifeState::Stopped, Vec::new()));
+        assert!(matches!(agent.stop().await, Err(LiveError::State { state: LifeState::Stopped, .. })));
+    }
+}
+
+#[tokio::test]
+async fn a_task_for_another_folder_or_mode_is_refused() {
+    let (bench, agent) = bench();
+    agent.start().await.unwrap();
+    let ok = bench.task("pid");
+    for task in [TaskSpec { cwd: "/".into(), ..ok.clone() }, TaskSpec { mode: PermissionMode::Yolo, ..ok }] {
+        let refused = agent.send_task(task, Replay::Never).await;
+        assert!(matches!(refused, Err(LiveError::Place { .. })), "{refused:?}");
+    }
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn orders_that_come_all_at_once_leave_one_process_or_none() {
+    let (bench, agent) = bench();
+    let agent = Arc::new(agent);
+    let orders: Vec<_> = (0..30)
+        .map(|order| {
+            let agent = agent.clone();
+            tokio::spawn(async move {
+                match order % 3 {
+                    0 => agent.start().await,
+                    1 => agent.stop().await,
+                    _ => agent.restart().await,
+                }
+            })
+        })
+        .collect();
+    for order in orders {
+        match tokio::time::timeout(PATIENCE, order).await.unwrap().unwrap() {
+            Ok(()) | Err(LiveError::State { .. }) => {}
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    let processes = bench.left().iter().filter(|command| command.contains("live.sh")).count();
+    assert_eq!(processes, usize::from(agent.status().state == LifeState::Idle));
+    // A stop that comes while it rests is refused, and is as good.
+    drop(agent.stop().await);
+    assert_eq!((agent.status().state, bench.alive()), (LifeState::Stopped, Vec::new()));
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_an_agent_that_is_dropped_or_whose_run_is_cancelled() {
+    let (bench, agent) = bench();
+    agent.start().await.unwrap();
+    drop(agent);
+    wait_until_gone(&bench).await;
+
+    let (bench, agent) = self::bench();
+    agent.start().await.unwrap();
+    bench.context.cancel.cancel();
+    let mut status = agent.watch();
+    let stopped = status.wait_for(|status| status.state == LifeState::Stopped);
+    tokio::time::timeout(PATIENCE, stopped).await.unwrap().unwrap();
+    assert_eq!(bench.alive(), Vec::<String>::new());
+    assert!(matches!(agent.start().await, Err(LiveError::Over { .. })));
+}
+
+async fn wait_until_gone(bench: &Bench) {
+    let gone = async {
+        while !bench.alive().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.unwrap();
+}
