@@ -3,6 +3,7 @@
 mod ambient;
 mod environment;
 mod error;
+mod needles;
 mod preset;
 mod redact;
 mod secret;
@@ -10,6 +11,6 @@ mod secret;
 pub use ambient::Ambient;
 pub use environment::{ALLOWED, Environment, Origin, REDIRECTING, Variable, is_dangerous, is_redirecting};
 pub use error::EnvError;
-pub use preset::{Preset, PresetName, ValueSource, looks_secret};
-pub use redact::{MASK, Redactor, SECRET_BYTES_MIN};
+pub use preset::{Preset, PresetName, VALUE_BYTES_MAX, ValueSource, looks_secret, read_value};
+pub use redact::{Leak, MASK, Redactor, RedactorStream, SECRET_BYTES_MIN, SecretForm};
 pub use secret::Secret;

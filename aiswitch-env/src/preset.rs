@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -56,6 +58,9 @@ impl fmt::Display for PresetName {
         f.write_str(&self.0)
     }
 }
+
+/// The longest value of a variable, in bytes.
+pub const VALUE_BYTES_MAX: u64 = 64 * 1024;
 
 /// A named set of variables, as `config/presets.yaml` holds it.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -120,17 +125,46 @@ impl Preset {
         &self,
         preset: &PresetName,
         ambient: &Ambient,
-        read: &dyn Fn(&Path) -> std::io::Result<String>,
+        read: &dyn Fn(&Path) -> io::Result<String>,
     ) -> Result<BTreeMap<String, Variable>, EnvError> {
-        self.variables
-            .iter()
-            .map(|(name, source)| {
-                let value = resolve_one(&Place { preset, name }, source, ambient, read)?;
-                let secret = !matches!(source, ValueSource::Plain(_));
-                Ok((name.clone(), Variable { value, origin: Origin::Preset, secret }))
-            })
+        self.resolve_each(preset, ambient, read)
+            .map(|(name, variable)| Ok((name.to_owned(), variable?)))
             .collect()
     }
+
+    /// Finds the value of every variable, each for itself.
+    pub fn resolve_each<'a>(
+        &'a self,
+        preset: &'a PresetName,
+        ambient: &'a Ambient,
+        read: &'a dyn Fn(&Path) -> io::Result<String>,
+    ) -> impl Iterator<Item = (&'a str, Result<Variable, EnvError>)> {
+        self.variables.iter().map(move |(name, source)| {
+            let secret = !matches!(source, ValueSource::Plain(_));
+            let value = resolve_one(&Place { preset, name }, source, ambient, read);
+            (name.as_str(), value.map(|value| Variable { value, origin: Origin::Preset, secret }))
+        })
+    }
+}
+
+/// The text of a regular file that a preset takes a value from.
+///
+/// # Errors
+/// It is no regular file, has more than [`VALUE_BYTES_MAX`] bytes, is not UTF-8, or cannot be read.
+pub fn read_value(path: &Path) -> io::Result<String> {
+    // Opening a pipe would wait for its writer.
+    if !path.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    let mut text = String::new();
+    File::open(path)?.take(VALUE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > VALUE_BYTES_MAX {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it has more than {VALUE_BYTES_MAX} bytes"),
+        ));
+    }
+    Ok(text)
 }
 
 /// The variable that is being resolved, for errors.
@@ -143,7 +177,7 @@ fn resolve_one(
     place: &Place<'_>,
     source: &ValueSource,
     ambient: &Ambient,
-    read: &dyn Fn(&Path) -> std::io::Result<String>,
+    read: &dyn Fn(&Path) -> io::Result<String>,
 ) -> Result<Secret, EnvError> {
     let (preset, name) = (place.preset.to_string(), place.name.to_owned());
     if name.is_empty() || name.contains(['=', '\0']) {

@@ -14,6 +14,12 @@ impl Secret {
         Self(value.into())
     }
 
+    /// How many bytes the value has.
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks whether a secret is empty")]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The value itself.
     ///
     /// Only the code that starts a child may call this; the workspace's lints refuse any other caller.

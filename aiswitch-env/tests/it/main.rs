@@ -1,6 +1,8 @@
 //! Environments and presets, as their users see them.
 #![cfg(test)]
 
+mod redact;
+
 use std::io;
 use std::path::Path;
 
