@@ -92,7 +92,7 @@ impl Child {
         let child = Self {
             process,
             group: i32::try_from(pid).ok().and_then(Pid::from_raw),
-            stderr: Some(Stderr::drain(stderr, stderr_log, redactor)),
+            stderr: Some(Stderr::drain(stderr, stderr_log, &redactor)),
             marker: context.marker.clone(),
             stop_grace: context.limits.stop_grace,
             events: context.events.clone(),
