@@ -73,6 +73,15 @@ pub(crate) enum Verb {
         #[arg(short, long, value_name = "NAME")]
         agent: Option<AgentId>,
     },
+    /// Look for known secrets, in every form, in what a run has kept or in any file or folder
+    ///
+    /// Known are the values that presets take from elsewhere, and the variables of the caller whose names look secret
+    /// or that an agent takes as a credential. Exits with 8 when one is found; no value is printed.
+    LeakCheck {
+        /// A run's id, the start of one, or `last`; or a path, which has a `/` in it
+        #[arg(value_name = "RUN|PATH", default_value = "last")]
+        target: String,
+    },
     /// Check this machine: agents and their versions, the home folder, what is enforced
     Doctor,
     /// Print a JSON Schema

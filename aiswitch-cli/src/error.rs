@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use aiswitch_coordinator::{AgentId, HomeError, PROMPT_BYTES_MAX, RunError, RunId};
-use aiswitch_env::EnvError;
+use aiswitch_env::{EnvError, SECRET_BYTES_MIN};
 use aiswitch_lock::LockError;
 
 use crate::config::ConfigError;
@@ -66,6 +66,8 @@ pub(crate) enum Error {
     NoOutput { run: RunId, agent: AgentId, agents: Vec<String> },
     #[error("run {run} has no report: it goes on, or was killed")]
     NoReport { run: RunId },
+    #[error("no secret of at least {SECRET_BYTES_MIN} bytes is known, so none could be found")]
+    NoSecrets,
     #[error("a look at an agent broke off")]
     Panicked {
         #[source]
@@ -160,6 +162,7 @@ impl Error {
             Self::UnknownTopic { .. } => {
                 Some("aiswitch --help lists the verbs; the topic is exit-codes".into())
             }
+            Self::NoSecrets => Some("run it where the variables that presets name are set".into()),
             Self::NoOutput { agents, .. } if agents.is_empty() => None,
             Self::NoOutput { agents, .. } => Some(format!("its agents: {}", agents.join(", "))),
             Self::NoReport { run } => Some(format!("what was heard until now: aiswitch logs {run}")),

@@ -5,6 +5,7 @@ mod completions;
 mod doctor;
 mod echo;
 mod help;
+mod leak_check;
 mod logs;
 mod result;
 mod run;
@@ -30,6 +31,7 @@ pub(crate) fn dispatch(args: &Args, caller: &Caller) -> Result<Code, Error> {
         Verb::Runs => runs::runs(&home()?, &output),
         Verb::Result { run } => result::result(run, &home()?, &output),
         Verb::Logs { run, agent } => logs::logs(run, agent.as_ref(), &home()?, &output),
+        Verb::LeakCheck { target } => leak_check::leak_check(target, &home()?, caller, &output),
         Verb::Doctor => doctor::doctor(&home()?, caller, &output),
         Verb::Schema { document } => Ok(schema::schema(*document, &output)),
         Verb::Completions { shell } => Ok(completions::completions(*shell, &output)),
