@@ -42,7 +42,7 @@ pub use aiswitch_agent::{
     Agent, AgentId, AgentSpec, Decision, Denial, Driver, ErrorKind, Limits, MemoryAgent, PermissionMode,
     TaskError, TaskResult, TaskSpec, TaskStatus, ToolPhase, built_in, built_ins,
 };
-pub use aiswitch_env::{Ambient, Origin, Preset, PresetName};
+pub use aiswitch_env::{Ambient, DataKeys, Origin, Preset, PresetName};
 pub use aiswitch_lock::{FileLockManager, LockManager, MemoryLockManager};
 pub use aiswitch_tokens::{Cost, CostSource, CostSummary, NanoUsd, Usage, UsageSummary};
 pub use tokio_util::sync::CancellationToken;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aiswitch_agent::{Agent, AgentId, Launch, PermissionMode, Profile, TaskSpec};
-use aiswitch_env::{Ambient, Environment, PresetName, is_redirecting, read_value};
+use aiswitch_env::{Ambient, Environment, PresetName, is_redirecting};
 
 use crate::nearest::nearest;
 use crate::plan::{AGENTS_MAX, PROMPT_BYTES_MAX};
@@ -116,7 +116,7 @@ impl Coordinator {
                     .cloned(),
             }
         })?;
-        Ok(preset.resolve(name, &self.ambient, &read_value)?)
+        Ok(preset.resolve(name, &self.ambient, &self.keys)?)
     }
 }
 

@@ -1,6 +1,6 @@
 //! A named set of variables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,6 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::environment::{Origin, Variable, is_dangerous};
+use crate::seal::{DataKeys, Place, SEALED_START};
 use crate::{Ambient, EnvError, Secret};
 
 /// The name of a preset: 1 to 64 of `a-z`, `0-9`, `_` and `-`, starting with a letter or digit.
@@ -63,7 +64,7 @@ impl fmt::Display for PresetName {
 pub const VALUE_BYTES_MAX: u64 = 64 * 1024;
 
 /// A named set of variables, as `config/presets.yaml` holds it.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Preset {
@@ -97,10 +98,21 @@ impl From<String> for ValueSource {
             Self::Env(name.to_owned())
         } else if let Some(path) = text.strip_prefix("file:") {
             Self::File(path.into())
-        } else if text.starts_with("ENC[") {
+        } else if text.starts_with(SEALED_START) {
             Self::Encrypted(text)
         } else {
             Self::Plain(text)
+        }
+    }
+}
+
+impl ValueSource {
+    /// The value as `config/presets.yaml` holds it.
+    pub fn written(&self) -> String {
+        match self {
+            Self::Env(name) => format!("env:{name}"),
+            Self::File(path) => format!("file:{}", path.display()),
+            Self::Encrypted(text) | Self::Plain(text) => text.clone(),
         }
     }
 }
@@ -117,7 +129,7 @@ impl fmt::Debug for ValueSource {
 }
 
 impl Preset {
-    /// Finds the value of every variable. `read` is asked for the text of `file:PATH` values.
+    /// Finds the value of every variable.
     ///
     /// # Errors
     /// Names the first variable that is not allowed, that holds a secret in clear, or whose value cannot be had.
@@ -125,9 +137,9 @@ impl Preset {
         &self,
         preset: &PresetName,
         ambient: &Ambient,
-        read: &dyn Fn(&Path) -> io::Result<String>,
+        keys: &DataKeys,
     ) -> Result<BTreeMap<String, Variable>, EnvError> {
-        self.resolve_each(preset, ambient, read)
+        self.resolve_each(preset, ambient, keys)
             .map(|(name, variable)| Ok((name.to_owned(), variable?)))
             .collect()
     }
@@ -137,14 +149,54 @@ impl Preset {
         &'a self,
         preset: &'a PresetName,
         ambient: &'a Ambient,
-        read: &'a dyn Fn(&Path) -> io::Result<String>,
+        keys: &'a DataKeys,
     ) -> impl Iterator<Item = (&'a str, Result<Variable, EnvError>)> {
+        let audience = self.audience(ambient);
         self.variables.iter().map(move |(name, source)| {
             let secret = !matches!(source, ValueSource::Plain(_));
-            let value = resolve_one(&Place { preset, name }, source, ambient, read);
+            let place = Place { preset, name, audience: &audience };
+            let value = resolve_one(place, source, ambient, keys);
             (name.as_str(), value.map(|value| Variable { value, origin: Origin::Preset, secret }))
         })
     }
+
+    /// Whether a value is encrypted, so that keys are needed.
+    pub fn is_encrypted(&self) -> bool {
+        self.variables.values().any(|source| matches!(source, ValueSource::Encrypted(_)))
+    }
+
+    /// Where the preset leads an agent: scheme, host and port of all its `*_BASE_URL`s that have a value, in order.
+    ///
+    /// Encrypted values are bound to it: a key for one host does not open for another.
+    pub fn audience(&self, ambient: &Ambient) -> String {
+        let is_url = |name: &str| name.ends_with("_BASE_URL");
+        let urls = self.variables.iter().filter(|(name, source)| {
+            // An encrypted one is bound by itself, and nobody can make another without the key.
+            is_url(name) && !matches!(source, ValueSource::Encrypted(_))
+        });
+        let origins: BTreeSet<String> = urls
+            .filter_map(|(name, source)| {
+                let value = match source {
+                    ValueSource::Plain(text) => Secret::new(text.clone()),
+                    ValueSource::Env(wanted) => ambient.get(wanted)?.clone(),
+                    ValueSource::File(path) => Secret::new(read_value(path).ok()?),
+                    ValueSource::Encrypted(_) => return None,
+                };
+                check_value(name, &value).ok()?;
+                Some(origin(value.text()))
+            })
+            .collect();
+        origins.into_iter().collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// Scheme, host and port of a URL; what is none stands for itself.
+fn origin(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    // A backslash ends the host too for some of those who read URLs.
+    let authority = rest.split(['/', '\\', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    format!("{scheme}://{host}").trim_end().to_ascii_lowercase()
 }
 
 /// The text of a regular file that a preset takes a value from.
@@ -167,39 +219,48 @@ pub fn read_value(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// The variable that is being resolved, for errors.
-struct Place<'a> {
-    preset: &'a PresetName,
-    name: &'a str,
-}
-
-fn resolve_one(
-    place: &Place<'_>,
-    source: &ValueSource,
-    ambient: &Ambient,
-    read: &dyn Fn(&Path) -> io::Result<String>,
-) -> Result<Secret, EnvError> {
-    let (preset, name) = (place.preset.to_string(), place.name.to_owned());
+/// Checks what a preset's variable is called.
+///
+/// # Errors
+/// It is empty, holds `=` or NUL, or can make an agent run foreign code.
+pub fn check_name(preset: &PresetName, name: &str) -> Result<(), EnvError> {
+    let (preset, name) = (preset.to_string(), name.to_owned());
     if name.is_empty() || name.contains(['=', '\0']) {
         return Err(EnvError::VariableName { preset, name: name.escape_default().to_string() });
     }
-    if is_dangerous(&name) {
-        return Err(EnvError::Dangerous { preset, name });
-    }
+    if is_dangerous(&name) { Err(EnvError::Dangerous { preset, name }) } else { Ok(()) }
+}
+
+/// Checks that an environment can hold a value.
+///
+/// # Errors
+/// It holds a NUL byte.
+pub fn check_value(name: &str, value: &Secret) -> Result<(), EnvError> {
+    if value.text().contains('\0') { Err(EnvError::Value { name: name.to_owned() }) } else { Ok(()) }
+}
+
+fn resolve_one(
+    place: Place<'_>,
+    source: &ValueSource,
+    ambient: &Ambient,
+    keys: &DataKeys,
+) -> Result<Secret, EnvError> {
+    check_name(place.preset, place.name)?;
+    let (preset, name) = (place.preset.to_string(), place.name.to_owned());
     let value = match source {
-        ValueSource::Plain(_) if looks_secret(&name) => return Err(EnvError::ClearSecret { preset, name }),
-        ValueSource::Encrypted(_) => return Err(EnvError::Encrypted { preset, name }),
-        ValueSource::Plain(text) => Secret::new(text.clone()),
+        ValueSource::Plain(_) if looks_secret(&name) => Err(EnvError::ClearSecret { preset, name }),
+        ValueSource::Plain(text) => Ok(Secret::new(text.clone())),
         ValueSource::Env(wanted) => match ambient.get(wanted) {
-            Some(value) => value.clone(),
-            None => return Err(EnvError::MissingAmbient { preset, name, wanted: wanted.clone() }),
+            Some(value) => Ok(value.clone()),
+            None => Err(EnvError::MissingAmbient { preset, name, wanted: wanted.clone() }),
         },
-        ValueSource::File(path) => match read(path) {
-            Ok(text) => Secret::new(text.strip_suffix('\n').unwrap_or(&text)),
-            Err(source) => return Err(EnvError::UnreadableFile { preset, name, path: path.clone(), source }),
+        ValueSource::File(path) => match read_value(path) {
+            Ok(text) => Ok(Secret::new(text.strip_suffix('\n').unwrap_or(&text))),
+            Err(source) => Err(EnvError::UnreadableFile { preset, name, path: path.clone(), source }),
         },
-    };
-    if value.text().contains('\0') { Err(EnvError::Value { name }) } else { Ok(value) }
+        ValueSource::Encrypted(sealed) => keys.open(sealed, place),
+    }?;
+    check_value(place.name, &value).map(|()| value)
 }
 
 /// True for a variable name that speaks of a credential: `*KEY`, `*TOKEN*`, `*SECRET*`, `*PASSWORD*` and the like.

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use aiswitch_coordinator::Home;
-use aiswitch_env::{Redactor, SECRET_BYTES_MIN, Secret, looks_secret, read_value};
+use aiswitch_env::{DataKeys, Redactor, SECRET_BYTES_MIN, Secret, looks_secret};
 use serde::Serialize;
 
 use crate::caller::{Caller, absolute};
@@ -14,6 +14,7 @@ use crate::error::{Error, causes};
 use crate::exit::Code;
 use crate::output::Output;
 use crate::output::human::table;
+use crate::vault::Vault;
 
 /// How many leaks are told of one file.
 const LEAKS_MAX: usize = 1000;
@@ -54,7 +55,8 @@ pub(crate) fn leak_check(target: &str, home: &Home, caller: &Caller, output: &Ou
     };
     let config = Config::read(home)?;
     let mut view = LeakView::default();
-    let secrets = known_secrets(&config, caller, &mut view);
+    let keys = Vault::new(home, caller).keys_for(config.presets.values())?;
+    let secrets = known_secrets(&config, (caller, &keys), &mut view);
     if secrets.is_empty() {
         return Err(Error::NoSecrets);
     }
@@ -68,11 +70,11 @@ pub(crate) fn leak_check(target: &str, home: &Home, caller: &Caller, output: &Ou
 }
 
 /// All secrets that are long enough to be looked for; where they come from is noted in their order.
-fn known_secrets(config: &Config, caller: &Caller, view: &mut LeakView) -> Vec<Secret> {
+fn known_secrets(config: &Config, (caller, keys): (&Caller, &DataKeys), view: &mut LeakView) -> Vec<Secret> {
     let ambient = caller.ambient();
     let mut known: Vec<(String, Secret)> = Vec::new();
     for (preset, values) in &config.presets {
-        for (name, variable) in values.resolve_each(preset, &ambient, &read_value) {
+        for (name, variable) in values.resolve_each(preset, &ambient, keys) {
             match variable {
                 Ok(variable) if variable.secret => {
                     known.push((format!("{name} of preset {preset}"), variable.value));

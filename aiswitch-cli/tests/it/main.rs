@@ -20,4 +20,5 @@ mod sandboxes;
 mod secrets;
 mod signals;
 mod terminal;
+mod vault;
 mod verbs;

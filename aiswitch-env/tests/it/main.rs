@@ -2,11 +2,10 @@
 #![cfg(test)]
 
 mod redact;
+#[cfg(feature = "age")]
+mod seal;
 
-use std::io;
-use std::path::Path;
-
-use aiswitch_env::{Ambient, EnvError, Environment, Origin, Preset, PresetName, Secret};
+use aiswitch_env::{Ambient, DataKeys, EnvError, Environment, Origin, Preset, PresetName, Secret};
 
 fn ambient(vars: &[(&str, &str)]) -> Ambient {
     Ambient::from_vars(vars.iter().map(|(name, value)| (name.into(), value.into())))
@@ -18,10 +17,6 @@ fn preset(json: &str) -> Preset {
 
 fn name() -> PresetName {
     "work".parse().unwrap()
-}
-
-fn no_files(_: &Path) -> io::Result<String> {
-    Err(io::ErrorKind::NotFound.into())
 }
 
 fn names(environment: &Environment) -> Vec<&str> {
@@ -51,8 +46,9 @@ fn a_declared_credential_reaches_its_own_agent_only() {
 #[test]
 fn with_a_preset_the_callers_credentials_stay_out() {
     let ambient = ambient(&[("A_KEY", "aaaaaaaaaa"), ("MINE", "mmmmmmmmmm")]);
-    let variables =
-        preset(r#"{"variables": {"B_KEY": "env:MINE"}}"#).resolve(&name(), &ambient, &no_files).unwrap();
+    let variables = preset(r#"{"variables": {"B_KEY": "env:MINE"}}"#)
+        .resolve(&name(), &ambient, &DataKeys::default())
+        .unwrap();
     let environment = Environment::compose(&ambient, &["A_KEY"], Some(variables)).unwrap();
     assert_eq!(names(&environment), ["B_KEY"]);
     assert_eq!(environment.get("B_KEY"), Some(&Secret::new("mmmmmmmmmm")));
@@ -61,7 +57,7 @@ fn with_a_preset_the_callers_credentials_stay_out() {
 #[test]
 fn each_bad_variable_is_named_with_its_reason() {
     let check = |json: &str, expected: &str| {
-        let error = preset(json).resolve(&name(), &ambient(&[]), &no_files).unwrap_err();
+        let error = preset(json).resolve(&name(), &ambient(&[]), &DataKeys::default()).unwrap_err();
         assert_eq!(error.to_string(), expected, "{json}");
     };
     check(
@@ -87,7 +83,7 @@ fn each_bad_variable_is_named_with_its_reason() {
     );
     check(
         r#"{"variables": {"A": "ENC[v1,x]"}}"#,
-        "variable `A` of preset `work` is encrypted, which this version cannot open",
+        "variable `A` of preset `work` holds an encrypted value that is damaged",
     );
 }
 
@@ -97,8 +93,7 @@ fn a_file_value_loses_its_last_line_feed_only() {
     let path = dir.path().join("key");
     std::fs::write(&path, "sk-from-file\n\n").unwrap();
     let json = format!(r#"{{"variables": {{"A_KEY": "file:{}"}}}}"#, path.display());
-    let variables =
-        preset(&json).resolve(&name(), &ambient(&[]), &|path| std::fs::read_to_string(path)).unwrap();
+    let variables = preset(&json).resolve(&name(), &ambient(&[]), &DataKeys::default()).unwrap();
     assert_eq!(variables["A_KEY"].value, Secret::new("sk-from-file\n"));
 }
 
