@@ -226,6 +226,9 @@ pub(crate) enum SecretsVerb {
         /// The variable
         #[arg(value_name = "VARIABLE")]
         name: String,
+        /// Only for this agent
+        #[arg(short, long, value_name = "NAME")]
+        agent: Option<AgentId>,
     },
     /// Check that a value opens
     Get {

@@ -58,8 +58,8 @@ pub(crate) fn run(
             coordinator = coordinator.with_agent(spec.build(id));
         }
     }
-    let used = plan.agents.iter().filter_map(|assignment| config.presets.get(assignment.preset.as_ref()?));
-    let keys = Vault::new(home, caller).keys_for(used)?;
+    let used = plan.agents.iter().filter_map(|assignment| assignment.preset.as_ref());
+    let keys = Vault::new(home, caller).keys_for(&config.presets, used)?;
     Ok((coordinator.with_presets(config.presets).with_keys(keys), plan))
 }
 

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::iter::successors;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aiswitch_coordinator::{FileLockManager, Home, LockManager, Preset, PresetName};
-use aiswitch_env::{DataKeys, Identity, Secret, VALUE_BYTES_MAX};
+use aiswitch_env::{
+    Ambient, DataKeys, EnvError, FlatPreset, Identity, Secret, VALUE_BYTES_MAX, ValueSource, Variable,
+};
 use aiswitch_lock::{LockGuard, LockOptions, replace_file};
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
@@ -24,6 +27,21 @@ const PRIVATE_MODE: u32 = 0o600;
 
 /// How long the lock of the presets is waited for; whoever holds it writes some small files.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// All presets, by name.
+pub(crate) type Presets = BTreeMap<PresetName, Preset>;
+
+/// A value that a preset says itself.
+#[derive(Debug)]
+pub(crate) struct OwnValue<'p> {
+    pub(crate) preset: &'p PresetName,
+    /// The agent that it is for; `None` for every agent.
+    pub(crate) agent: Option<&'p str>,
+    pub(crate) name: String,
+    pub(crate) source: ValueSource,
+    /// The value, or why it cannot be had.
+    pub(crate) value: Result<Variable, EnvError>,
+}
 
 /// The files of secrets.
 #[derive(Debug)]
@@ -56,15 +74,21 @@ impl<'a> Vault<'a> {
         self.home.config_dir().join("presets.yaml")
     }
 
-    /// The keys that open encrypted values, if one of these presets has any.
+    /// The keys that open encrypted values, if one of these presets, or of those that they extend, has any.
     ///
     /// # Errors
     /// They are needed, and cannot be had.
     pub(crate) fn keys_for<'p>(
         &self,
-        presets: impl IntoIterator<Item = &'p Preset>,
+        presets: &Presets,
+        names: impl IntoIterator<Item = &'p PresetName>,
     ) -> Result<DataKeys, Error> {
-        if presets.into_iter().any(Preset::is_encrypted) { self.keys() } else { Ok(DataKeys::default()) }
+        let is_encrypted = |name: &PresetName| {
+            let line = successors(presets.get(name), |preset| presets.get(preset.extends.as_ref()?));
+            // A line that does not end is refused where it is used.
+            line.take(presets.len()).any(Preset::is_encrypted)
+        };
+        if names.into_iter().any(is_encrypted) { self.keys() } else { Ok(DataKeys::default()) }
     }
 
     /// The keys that open encrypted values.
@@ -120,7 +144,7 @@ impl<'a> Vault<'a> {
     ///
     /// # Errors
     /// The file is wrong or cannot be read.
-    pub(crate) fn presets(&self) -> Result<BTreeMap<PresetName, Preset>, Error> {
+    pub(crate) fn presets(&self) -> Result<Presets, Error> {
         Ok(crate::config::read_presets(&self.presets_file())?)
     }
 
@@ -128,7 +152,7 @@ impl<'a> Vault<'a> {
     ///
     /// # Errors
     /// The file's lines cannot be changed so, or it cannot be written; it is as it was then.
-    pub(crate) fn write_presets(&self, wanted: &BTreeMap<PresetName, Preset>) -> Result<(), Error> {
+    pub(crate) fn write_presets(&self, wanted: &Presets) -> Result<(), Error> {
         let path = self.presets_file();
         let text = read_text(&path)?;
         match yaml_edit::rewrite(&text, wanted) {
@@ -137,6 +161,29 @@ impl<'a> Vault<'a> {
             None => self.presets().map(drop),
         }
     }
+}
+
+/// Every value that presets say themselves.
+pub(crate) fn own_values<'p>(presets: &'p Presets, ambient: &Ambient, keys: &DataKeys) -> Vec<OwnValue<'p>> {
+    let mut values = Vec::new();
+    for (preset, of) in presets {
+        for agent in of.whom() {
+            let own = of.own(agent).into_iter().flatten();
+            let mut found = match FlatPreset::new(presets, preset, agent.as_slice()) {
+                Ok(flat) => flat
+                    .resolve_each(ambient, keys)
+                    .map(|(name, value)| (name.to_owned(), value))
+                    .collect::<BTreeMap<_, _>>(),
+                // What it extends is refused by name where the preset is used.
+                Err(_) => continue,
+            };
+            values.extend(own.filter_map(|(name, source)| {
+                let (name, source, value) = (name.clone(), source.clone(), found.remove(name)?);
+                Some(OwnValue { preset, agent, name, source, value })
+            }));
+        }
+    }
+    values
 }
 
 /// Writes a file that only the owner may see, whole or not at all.

@@ -7,11 +7,15 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use aiswitch_coordinator::{Preset, PresetName};
+use aiswitch_env::ValueSource;
 
 use crate::config::parse_presets;
 
 /// How far what is new stands in, in columns.
 const INDENT: usize = 2;
+
+/// Words that YAML, of one version or another, takes for something else than text.
+const NOT_BARE: &[&str] = &["y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"];
 
 type Presets = BTreeMap<PresetName, Preset>;
 
@@ -43,6 +47,7 @@ pub(crate) fn rewrite(text: &str, wanted: &Presets) -> Option<String> {
 /// Changes the lines of those variables that differ.
 fn change_variables(text: &str, name: &PresetName, old: &Preset, new: &Preset) -> Option<String> {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    // What else differs is found out when the text is read again.
     for variable in old.variables.keys().chain(new.variables.keys()) {
         let value = new.variables.get(variable);
         if old.variables.get(variable) == value {
@@ -91,14 +96,36 @@ fn replace_preset(text: &str, name: &PresetName, preset: Option<&Preset>) -> Opt
 
 /// The lines of a preset.
 fn block(indent: usize, name: &PresetName, preset: &Preset) -> Vec<String> {
-    let (outer, inner) = (indent + INDENT, indent + 2 * INDENT);
+    let outer = indent + INDENT;
     let mut lines = vec![format!("{:indent$}{}:", "", scalar(name.as_ref()))];
     lines.extend(preset.description.iter().map(|text| format!("{:outer$}description: {}", "", scalar(text))));
-    let colon = if preset.variables.is_empty() { "variables: {}" } else { "variables:" };
-    lines.push(format!("{:outer$}{colon}", ""));
-    let variables = preset.variables.iter();
+    if !preset.tags.is_empty() {
+        let tags: Vec<String> = preset.tags.iter().map(|tag| quoted(tag)).collect();
+        lines.push(format!("{:outer$}tags: [{}]", "", tags.join(", ")));
+    }
     lines.extend(
-        variables.map(|(name, value)| format!("{:inner$}{}: {}", "", scalar(name), scalar(&value.written()))),
+        preset.extends.iter().map(|parent| format!("{:outer$}extends: {}", "", scalar(parent.as_ref()))),
+    );
+    lines.extend(mapping(outer, "variables", &preset.variables));
+    let agents = preset.agents.iter().filter(|(_, variables)| !variables.is_empty());
+    let mut agents =
+        agents.flat_map(|(agent, variables)| mapping(outer + INDENT, agent, variables)).peekable();
+    if agents.peek().is_some() {
+        lines.push(format!("{:outer$}agents:", ""));
+        lines.extend(agents);
+    }
+    lines
+}
+
+/// The lines of a mapping of variables.
+fn mapping(indent: usize, key: &str, variables: &BTreeMap<String, ValueSource>) -> Vec<String> {
+    let inner = indent + INDENT;
+    let end = if variables.is_empty() { " {}" } else { "" };
+    let mut lines = vec![format!("{:indent$}{}:{end}", "", scalar(key))];
+    lines.extend(
+        variables
+            .iter()
+            .map(|(name, value)| format!("{:inner$}{}: {}", "", scalar(name), scalar(&value.written()))),
     );
     lines
 }
@@ -109,11 +136,16 @@ fn scalar(text: &str) -> String {
         ["ENC[", "env:", "file:/", "https://", "http://"].iter().any(|start| text.starts_with(start));
     let is_safe = |c: char| c.is_ascii_alphanumeric() || "_-./:[],+".contains(c);
     let is_name = text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && text.contains('_')
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+        && !NOT_BARE.contains(&text.to_ascii_lowercase().as_str());
     if (is_reference && text.chars().all(is_safe) && !text.ends_with(':')) || is_name {
         return text.to_owned();
     }
+    quoted(text)
+}
+
+/// Text in the double quotes that YAML shares with JSON.
+fn quoted(text: &str) -> String {
     serde_json::to_string(text).expect("text is a JSON string")
 }
 
@@ -200,7 +232,7 @@ presets:
         });
         let expected = TEXT.replace(
             "      A_KEY: env:A\n",
-            "      A_KEY: ENC[v1,abc+/]\n      \"NEW\": \"with \\\"quotes\\\"\\nand lines\"\n",
+            "      A_KEY: ENC[v1,abc+/]\n      NEW: \"with \\\"quotes\\\"\\nand lines\"\n",
         );
         assert_eq!(rewrite(TEXT, &presets).unwrap(), expected);
     }
@@ -216,7 +248,8 @@ presets:
         });
         let text = rewrite(TEXT, &presets).unwrap();
         let (kept, _) = TEXT.split_once("  home:").unwrap();
-        let new = "  \"home\":\n    description: \"at home\"\n    variables:\n      \"B\": \"x # y\"\n      C_KEY: env:C\n";
+        let new =
+            "  home:\n    description: \"at home\"\n    variables:\n      B: \"x # y\"\n      C_KEY: env:C\n";
         assert_eq!(text, format!("{kept}{new}"));
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aiswitch_agent::{Agent, AgentId, Launch, PermissionMode, Profile, TaskSpec};
-use aiswitch_env::{Ambient, Environment, PresetName, is_redirecting};
+use aiswitch_env::{Ambient, Environment, FlatPreset, PresetName, is_redirecting};
 
 use crate::nearest::nearest;
 use crate::plan::{AGENTS_MAX, PROMPT_BYTES_MAX};
@@ -97,7 +97,11 @@ impl Coordinator {
         if [timeout, plan.idle_timeout].contains(&Some(Duration::ZERO)) {
             return Err(RunError::ZeroTimeout { agent: name.clone() });
         }
-        let preset = assignment.preset.as_ref().map(|preset| self.resolve_preset(preset)).transpose()?;
+        let preset = assignment
+            .preset
+            .as_ref()
+            .map(|preset| self.resolve_preset(preset, agent.profile()))
+            .transpose()?;
         let credentials: Vec<&str> = agent.profile().credentials.iter().map(String::as_str).collect();
         let environment = Environment::compose(&self.ambient, &credentials, preset)?;
         Ok(ReadyAgent { agent: Arc::clone(agent), environment, model: assignment.model.clone(), timeout })
@@ -106,17 +110,19 @@ impl Coordinator {
     fn resolve_preset(
         &self,
         name: &PresetName,
+        agent: &Profile,
     ) -> Result<std::collections::BTreeMap<String, aiswitch_env::Variable>, RunError> {
-        let preset = self.presets.get(name).ok_or_else(|| {
+        if !self.presets.contains_key(name) {
             let meant = nearest(name.as_ref(), self.presets.keys().map(AsRef::as_ref));
-            RunError::UnknownPreset {
+            return Err(RunError::UnknownPreset {
                 name: name.clone(),
                 nearest: meant
                     .and_then(|meant| self.presets.keys().find(|name| name.as_ref() == meant))
                     .cloned(),
-            }
-        })?;
-        Ok(preset.resolve(name, &self.ambient, &self.keys)?)
+            });
+        }
+        let preset = FlatPreset::new(&self.presets, name, &[&agent.driver.to_string(), agent.id.as_ref()])?;
+        Ok(preset.resolve(&self.ambient, &self.keys)?)
     }
 }
 

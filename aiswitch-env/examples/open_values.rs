@@ -3,10 +3,13 @@
 //! `cargo run --release -p aiswitch-env --example open_values`
 #![expect(clippy::print_stdout, reason = "the figures are what the example is for")]
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::Instant;
 
-use aiswitch_env::{Ambient, DataKey, DataKeys, EnvError, Place, Preset, PresetName, Secret, ValueSource};
+use aiswitch_env::{
+    Ambient, DataKey, DataKeys, EnvError, FlatPreset, Place, Preset, PresetName, Secret, ValueSource,
+};
 
 const VALUES: u32 = 20;
 const ROUNDS: u32 = 5_000;
@@ -17,7 +20,9 @@ fn main() -> Result<(), EnvError> {
     let mut preset = Preset::default();
     let url = String::from("https://gateway.example.com/v1");
     preset.variables.insert("A_BASE_URL".into(), url.into());
-    let audience = preset.audience(&ambient);
+    let flat =
+        |preset: &Preset| FlatPreset::new(&BTreeMap::from([(name.clone(), preset.clone())]), &name, &[]);
+    let audience = flat(&preset)?.audience(&ambient);
     for index in 0..VALUES {
         let variable = format!("KEY_{index}");
         let place = Place { preset: &name, name: &variable, audience: &audience };
@@ -25,9 +30,10 @@ fn main() -> Result<(), EnvError> {
         let sealed = key.seal(&Secret::new("sk-ant-api03-".repeat(8)), place);
         preset.variables.insert(variable, ValueSource::Encrypted(sealed));
     }
+    let preset = flat(&preset)?;
     let start = Instant::now();
     for _ in 0..ROUNDS {
-        black_box(preset.resolve(&name, &ambient, &keys)?);
+        black_box(preset.resolve(&ambient, &keys)?);
     }
     let each = start.elapsed() / ROUNDS;
     println!("a preset of {VALUES} values: {each:?}; a value: {:?}", each / VALUES);

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::PresetName;
+
 /// What can be wrong with a preset or an environment.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -11,6 +13,26 @@ pub enum EnvError {
     PresetName {
         /// The name as written.
         name: String,
+    },
+    /// A preset that is not there.
+    #[error("preset `{name}` is not known")]
+    PresetUnknown {
+        /// The preset.
+        name: PresetName,
+    },
+    /// A preset extends one that is not there.
+    #[error("preset `{preset}` extends `{parent}`, which is not known")]
+    ParentUnknown {
+        /// The preset.
+        preset: PresetName,
+        /// What it extends.
+        parent: PresetName,
+    },
+    /// A preset extends itself, maybe by way of others.
+    #[error("preset `{preset}` extends itself")]
+    ParentCycle {
+        /// The preset.
+        preset: PresetName,
     },
     /// A variable's name is empty or holds `=` or NUL.
     #[error("variable name `{name}` of preset `{preset}` is empty or holds `=` or NUL")]

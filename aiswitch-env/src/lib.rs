@@ -3,6 +3,7 @@
 mod ambient;
 mod environment;
 mod error;
+mod flat;
 #[cfg(feature = "age")]
 mod identity;
 mod needles;
@@ -14,6 +15,7 @@ mod secret;
 pub use ambient::Ambient;
 pub use environment::{ALLOWED, Environment, Origin, REDIRECTING, Variable, is_dangerous, is_redirecting};
 pub use error::EnvError;
+pub use flat::{FlatPreset, FlatValue};
 #[cfg(feature = "age")]
 pub use identity::{Identity, Recipient};
 pub use preset::{

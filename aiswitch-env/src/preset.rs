@@ -1,6 +1,6 @@
 //! A named set of variables.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::environment::{Origin, Variable, is_dangerous};
+use crate::environment::is_dangerous;
 use crate::seal::{DataKeys, Place, SEALED_START};
 use crate::{Ambient, EnvError, Secret};
 
@@ -71,9 +71,18 @@ pub struct Preset {
     /// What the preset is for.
     #[serde(default)]
     pub description: Option<String>,
-    /// Name → value. A value is plain text, `env:NAME` (of the caller's environment) or `file:PATH`.
+    /// Words to find it by.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// The preset whose variables it starts from.
+    #[serde(default)]
+    pub extends: Option<PresetName>,
+    /// Name → value. A value is plain text, `env:NAME` (of the caller's environment), `file:PATH` or `ENC[…]`.
     #[serde(default)]
     pub variables: BTreeMap<String, ValueSource>,
+    /// Agent → variables that are its alone, or another for it.
+    #[serde(default)]
+    pub agents: BTreeMap<String, BTreeMap<String, ValueSource>>,
 }
 
 /// Where the value of a variable comes from.
@@ -129,69 +138,34 @@ impl fmt::Debug for ValueSource {
 }
 
 impl Preset {
-    /// Finds the value of every variable.
-    ///
-    /// # Errors
-    /// Names the first variable that is not allowed, that holds a secret in clear, or whose value cannot be had.
-    pub fn resolve(
-        &self,
-        preset: &PresetName,
-        ambient: &Ambient,
-        keys: &DataKeys,
-    ) -> Result<BTreeMap<String, Variable>, EnvError> {
-        self.resolve_each(preset, ambient, keys)
-            .map(|(name, variable)| Ok((name.to_owned(), variable?)))
-            .collect()
+    /// The variables of its own: those for every agent, or those for one.
+    pub fn own(&self, agent: Option<&str>) -> Option<&BTreeMap<String, ValueSource>> {
+        agent.map_or(Some(&self.variables), |agent| self.agents.get(agent))
     }
 
-    /// Finds the value of every variable, each for itself.
-    pub fn resolve_each<'a>(
-        &'a self,
-        preset: &'a PresetName,
-        ambient: &'a Ambient,
-        keys: &'a DataKeys,
-    ) -> impl Iterator<Item = (&'a str, Result<Variable, EnvError>)> {
-        let audience = self.audience(ambient);
-        self.variables.iter().map(move |(name, source)| {
-            let secret = !matches!(source, ValueSource::Plain(_));
-            let place = Place { preset, name, audience: &audience };
-            let value = resolve_one(place, source, ambient, keys);
-            (name.as_str(), value.map(|value| Variable { value, origin: Origin::Preset, secret }))
-        })
+    /// The variables of its own, to be changed; see [`own`](Self::own).
+    pub fn own_mut(&mut self, agent: Option<&str>) -> &mut BTreeMap<String, ValueSource> {
+        match agent {
+            Some(agent) => self.agents.entry(agent.to_owned()).or_default(),
+            None => &mut self.variables,
+        }
+    }
+
+    /// The agents that it says something of its own for, and `None` for every agent.
+    pub fn whom(&self) -> impl Iterator<Item = Option<&str>> {
+        std::iter::once(None).chain(self.agents.keys().map(|agent| Some(agent.as_str())))
     }
 
     /// Whether a value is encrypted, so that keys are needed.
     pub fn is_encrypted(&self) -> bool {
-        self.variables.values().any(|source| matches!(source, ValueSource::Encrypted(_)))
-    }
-
-    /// Where the preset leads an agent: scheme, host and port of all its `*_BASE_URL`s that have a value, in order.
-    ///
-    /// Encrypted values are bound to it: a key for one host does not open for another.
-    pub fn audience(&self, ambient: &Ambient) -> String {
-        let is_url = |name: &str| name.ends_with("_BASE_URL");
-        let urls = self.variables.iter().filter(|(name, source)| {
-            // An encrypted one is bound by itself, and nobody can make another without the key.
-            is_url(name) && !matches!(source, ValueSource::Encrypted(_))
-        });
-        let origins: BTreeSet<String> = urls
-            .filter_map(|(name, source)| {
-                let value = match source {
-                    ValueSource::Plain(text) => Secret::new(text.clone()),
-                    ValueSource::Env(wanted) => ambient.get(wanted)?.clone(),
-                    ValueSource::File(path) => Secret::new(read_value(path).ok()?),
-                    ValueSource::Encrypted(_) => return None,
-                };
-                check_value(name, &value).ok()?;
-                Some(origin(value.text()))
-            })
-            .collect();
-        origins.into_iter().collect::<Vec<_>>().join(" ")
+        self.whom()
+            .filter_map(|agent| self.own(agent))
+            .any(|own| own.values().any(|source| matches!(source, ValueSource::Encrypted(_))))
     }
 }
 
 /// Scheme, host and port of a URL; what is none stands for itself.
-fn origin(url: &str) -> String {
+pub(crate) fn origin_of_url(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     // A backslash ends the host too for some of those who read URLs.
     let authority = rest.split(['/', '\\', '?', '#']).next().unwrap_or_default();
@@ -239,7 +213,8 @@ pub fn check_value(name: &str, value: &Secret) -> Result<(), EnvError> {
     if value.text().contains('\0') { Err(EnvError::Value { name: name.to_owned() }) } else { Ok(()) }
 }
 
-fn resolve_one(
+/// The value of one variable.
+pub(crate) fn resolve_one(
     place: Place<'_>,
     source: &ValueSource,
     ambient: &Ambient,

@@ -33,7 +33,7 @@ pub struct Place<'a> {
     pub preset: &'a PresetName,
     /// The variable.
     pub name: &'a str,
-    /// Where the preset leads the agent: see [`Preset::audience`](crate::Preset::audience).
+    /// Where the preset leads the agent: see [`FlatPreset::audience`](crate::FlatPreset::audience).
     pub audience: &'a str,
 }
 

@@ -14,7 +14,7 @@ use crate::error::{Error, causes};
 use crate::exit::Code;
 use crate::output::Output;
 use crate::output::human::table;
-use crate::vault::Vault;
+use crate::vault::{Vault, own_values};
 
 /// How many leaks are told of one file.
 const LEAKS_MAX: usize = 1000;
@@ -55,7 +55,7 @@ pub(crate) fn leak_check(target: &str, home: &Home, caller: &Caller, output: &Ou
     };
     let config = Config::read(home)?;
     let mut view = LeakView::default();
-    let keys = Vault::new(home, caller).keys_for(config.presets.values())?;
+    let keys = Vault::new(home, caller).keys_for(&config.presets, config.presets.keys())?;
     let secrets = known_secrets(&config, (caller, &keys), &mut view);
     if secrets.is_empty() {
         return Err(Error::NoSecrets);
@@ -73,15 +73,13 @@ pub(crate) fn leak_check(target: &str, home: &Home, caller: &Caller, output: &Ou
 fn known_secrets(config: &Config, (caller, keys): (&Caller, &DataKeys), view: &mut LeakView) -> Vec<Secret> {
     let ambient = caller.ambient();
     let mut known: Vec<(String, Secret)> = Vec::new();
-    for (preset, values) in &config.presets {
-        for (name, variable) in values.resolve_each(preset, &ambient, keys) {
-            match variable {
-                Ok(variable) if variable.secret => {
-                    known.push((format!("{name} of preset {preset}"), variable.value));
-                }
-                Ok(_) => {}
-                Err(error) => view.unknown.push(causes(&error)),
+    for own in own_values(&config.presets, &ambient, keys) {
+        match own.value {
+            Ok(variable) if variable.secret => {
+                known.push((format!("{} of preset {}", own.name, own.preset), variable.value));
             }
+            Ok(_) => {}
+            Err(error) => view.unknown.push(causes(&error)),
         }
     }
     let profiles = config.agents.iter().map(|(id, known)| known.spec.profile(id.clone()));

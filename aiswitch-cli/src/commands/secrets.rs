@@ -1,11 +1,9 @@
 //! `aiswitch secrets`: encrypted values of presets, and who may open them.
 
-use std::collections::BTreeMap;
-
-use aiswitch_coordinator::{Home, Preset, PresetName};
+use aiswitch_coordinator::{AgentId, Home, PresetName};
 use aiswitch_env::{
-    DataKey, DataKeys, EnvError, Identity, Place, Recipient, SECRET_BYTES_MIN, Secret, ValueSource,
-    check_name, check_value, looks_secret,
+    DataKey, DataKeys, EnvError, FlatPreset, Identity, Place, Recipient, SECRET_BYTES_MIN, Secret,
+    ValueSource, check_name, check_value, looks_secret,
 };
 use serde::Serialize;
 
@@ -15,7 +13,7 @@ use crate::config::read_text;
 use crate::error::{Error, causes};
 use crate::exit::Code;
 use crate::output::Output;
-use crate::vault::{Vault, check_private, read_hidden, write_private};
+use crate::vault::{Presets, Vault, check_private, own_values, read_hidden, write_private};
 
 /// What was done.
 #[derive(Debug, Serialize)]
@@ -53,7 +51,7 @@ pub(crate) fn secrets(
     let vault = Vault::new(home, caller);
     let done = match verb {
         SecretsVerb::Init { recipients, passphrase } => init(&vault, recipients, *passphrase)?,
-        SecretsVerb::Set { preset, name } => set(&vault, preset, name, caller)?,
+        SecretsVerb::Set { preset, name, agent } => set(&vault, (preset, agent.as_ref(), name), caller)?,
         SecretsVerb::Get { preset, name, reveal } => {
             return get(&vault, (preset, name), *reveal, caller, output);
         }
@@ -89,7 +87,11 @@ fn init(vault: &Vault<'_>, recipients: &[String], passphrase: bool) -> Result<St
     Ok(format!("values can be encrypted now; keep a copy of {}", vault.identity_file().display()))
 }
 
-fn set(vault: &Vault<'_>, preset: &PresetName, name: &str, caller: &Caller) -> Result<String, Error> {
+fn set(
+    vault: &Vault<'_>,
+    (preset, agent, name): (&PresetName, Option<&AgentId>, &str),
+    caller: &Caller,
+) -> Result<String, Error> {
     check_name(preset, name)?;
     let _guard = vault.lock()?;
     let keys = vault.keys()?;
@@ -99,8 +101,8 @@ fn set(vault: &Vault<'_>, preset: &PresetName, name: &str, caller: &Caller) -> R
         return Err(Error::NoValue { source: std::io::ErrorKind::UnexpectedEof.into() });
     }
     check_value(name, &value)?;
-    let entry = presets.entry(preset.clone()).or_default();
-    seal(preset, entry, (name, &value), &keys, caller);
+    presets.entry(preset.clone()).or_default();
+    seal(&mut presets, (preset, agent.map(AsRef::as_ref), name), &value, &keys, caller)?;
     vault.write_presets(&presets)?;
     let short = if value.len() < SECRET_BYTES_MIN {
         format!("; it has less than {SECRET_BYTES_MIN} bytes, and is not masked in what agents print")
@@ -110,20 +112,22 @@ fn set(vault: &Vault<'_>, preset: &PresetName, name: &str, caller: &Caller) -> R
     Ok(format!("variable `{name}` of preset `{preset}` is encrypted{short}"))
 }
 
-/// Puts an encrypted value into a preset, bound to where it leads now.
+/// Puts an encrypted value into a preset, bound to where that leads now.
 fn seal(
-    preset: &PresetName,
-    into: &mut Preset,
-    (name, value): (&str, &Secret),
+    presets: &mut Presets,
+    (preset, agent, name): (&PresetName, Option<&str>, &str),
+    value: &Secret,
     keys: &DataKeys,
     caller: &Caller,
-) {
+) -> Result<(), Error> {
     // Its own base URL would be no part of what it is bound to, once it is encrypted.
-    into.variables.remove(name);
-    let audience = into.audience(&caller.ambient());
+    presets.entry(preset.clone()).or_default().own_mut(agent).remove(name);
+    let audience = FlatPreset::new(presets, preset, agent.as_slice())?.audience(&caller.ambient());
     let place = Place { preset, name, audience: &audience };
     let sealed = keys.newest().expect("keys that opened are not empty").seal(value, place);
-    into.variables.insert(name.to_owned(), ValueSource::Encrypted(sealed));
+    let own = presets.entry(preset.clone()).or_default().own_mut(agent);
+    own.insert(name.to_owned(), ValueSource::Encrypted(sealed));
+    Ok(())
 }
 
 #[expect(clippy::disallowed_methods, reason = "a person asked to see this one value")]
@@ -135,10 +139,12 @@ fn get(
     output: &Output,
 ) -> Result<Code, Error> {
     let presets = vault.presets()?;
-    let values = presets.get(preset).ok_or_else(|| Error::unknown_preset(preset, &presets))?;
-    let keys = vault.keys_for([values])?;
-    let ambient = caller.ambient();
-    let found = values.resolve_each(preset, &ambient, &keys).find(|(found, _)| *found == name);
+    if !presets.contains_key(preset) {
+        return Err(Error::unknown_preset(preset, &presets));
+    }
+    let keys = vault.keys_for(&presets, [preset])?;
+    let (ambient, values) = (caller.ambient(), FlatPreset::new(&presets, preset, &[])?);
+    let found = values.resolve_each(&ambient, &keys).find(|(found, _)| *found == name);
     let unknown = || Error::UnknownVariable { preset: preset.clone(), name: name.to_owned() };
     let value = found.ok_or_else(unknown)?.1?.value;
     let view = ValueView { preset, name, bytes: value.len(), value: reveal.then(|| value.expose()) };
@@ -156,18 +162,14 @@ fn rotate(vault: &Vault<'_>, caller: &Caller) -> Result<String, Error> {
     let _guard = vault.lock()?;
     let old = vault.keys()?;
     let recipients = recipients(vault)?;
-    let mut presets = vault.presets()?;
+    let before = vault.presets()?;
+    let mut presets = before.clone();
     let new = DataKeys::new(vec![DataKey::generate()]);
-    let ambient = caller.ambient();
     let mut count = 0;
-    for (name, preset) in &mut presets {
-        let before = preset.clone();
-        for (variable, value) in before.resolve_each(name, &ambient, &old) {
-            if matches!(before.variables.get(variable), Some(ValueSource::Encrypted(_))) {
-                seal(name, preset, (variable, &value?.value), &new, caller);
-                count += 1;
-            }
-        }
+    let all = own_values(&before, &caller.ambient(), &old).into_iter();
+    for own in all.filter(|own| matches!(own.source, ValueSource::Encrypted(_))) {
+        seal(&mut presets, (own.preset, own.agent, &own.name), &own.value?.value, &new, caller)?;
+        count += 1;
     }
     let both = DataKeys::new(new.iter().chain(old.iter()).cloned().collect());
     write_private(&vault.key_file(), both.wrap(&recipients)?.as_bytes())?;
@@ -225,22 +227,16 @@ fn doctor(vault: &Vault<'_>, caller: &Caller, output: &Output) -> Result<Code, E
 }
 
 /// Opens every encrypted value; how many there are.
-fn check_values(
-    presets: &BTreeMap<PresetName, Preset>,
-    keys: &DataKeys,
-    caller: &Caller,
-    problems: &mut Vec<String>,
-) -> usize {
-    let ambient = caller.ambient();
+fn check_values(presets: &Presets, keys: &DataKeys, caller: &Caller, problems: &mut Vec<String>) -> usize {
     let mut encrypted = 0;
-    for (name, preset) in presets {
-        for (variable, value) in preset.resolve_each(name, &ambient, keys) {
-            let source = &preset.variables[variable];
-            encrypted += usize::from(matches!(source, ValueSource::Encrypted(_)));
-            let is_clear = matches!(source, ValueSource::Plain(_)) && looks_secret(variable);
-            if is_clear || matches!(source, ValueSource::Encrypted(_)) {
-                problems.extend(value.err().map(|error| causes(&error)));
-            }
+    for name in presets.keys() {
+        problems.extend(FlatPreset::new(presets, name, &[]).err().map(|error| causes(&error)));
+    }
+    for own in own_values(presets, &caller.ambient(), keys) {
+        let is_sealed = matches!(own.source, ValueSource::Encrypted(_));
+        encrypted += usize::from(is_sealed);
+        if is_sealed || matches!(own.source, ValueSource::Plain(_)) && looks_secret(&own.name) {
+            problems.extend(own.value.err().map(|error| causes(&error)));
         }
     }
     encrypted

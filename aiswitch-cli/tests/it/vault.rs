@@ -207,3 +207,29 @@ fn a_secret_in_clear_is_refused_with_the_command_that_encrypts_it() {
     refused(&shown, "hint: encrypt it: aiswitch secrets set work A_KEY;");
     assert_eq!(show(&sandbox, &["secrets", "doctor"]).code, Some(8));
 }
+
+#[test]
+fn a_preset_that_extends_another_has_its_key_unless_it_leads_elsewhere() {
+    let sandbox = with_secret();
+    let text = text(&sandbox, "config/presets.yaml");
+    let more = "  same: {extends: work, variables: {OTHER: x}}\n  \
+                evil: {extends: work, variables: {A_BASE_URL: 'https://evil.example'}}\n  \
+                loop: {extends: loop}\n";
+    configure(&sandbox, "presets.yaml", &format!("{text}{more}"));
+    assert_eq!(given(&sandbox, "same").stdout.trim(), SECRET.len().to_string());
+    refused(&given(&sandbox, "evil"), "variable `A_KEY` of preset `work` was encrypted with another key");
+    refused(&given(&sandbox, "loop"), "preset `loop` extends itself");
+    let found = show(&sandbox, &["secrets", "doctor"]);
+    assert_eq!((found.code, found.stdout.lines().next()), (Some(8), Some("preset `loop` extends itself")));
+}
+
+#[test]
+fn a_value_for_one_agent_reaches_that_agent_alone() {
+    let sandbox = with_secret();
+    done(&show_fed(&sandbox, &["secrets", "set", "work", "A_KEY", "--agent", "blurter"], "for the blurter"));
+    assert_eq!(given(&sandbox, "work").stdout.trim(), "15");
+    let other = show(&sandbox, &["run", "--quiet", "-a", "other=blurter@work", "hello"]);
+    assert_eq!(other.stdout.trim(), SECRET.len().to_string());
+    assert_eq!(show(&sandbox, &["secrets", "rotate"]).stdout, "2 values are encrypted with a new key\n");
+    assert_eq!(given(&sandbox, "work").stdout.trim(), "15");
+}

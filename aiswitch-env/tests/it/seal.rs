@@ -1,12 +1,19 @@
 //! Encrypted values open where they stand, and nowhere else.
 
+use std::collections::BTreeMap;
+
 use aiswitch_env::{
-    Ambient, DataKey, DataKeys, EnvError, Identity, Place, Preset, PresetName, Recipient, Secret,
+    Ambient, DataKey, DataKeys, EnvError, FlatPreset, Identity, Place, Preset, PresetName, Recipient, Secret,
 };
 use proptest::prelude::*;
 
 fn work() -> PresetName {
     "work".parse().unwrap()
+}
+
+fn flat(json: &serde_json::Value) -> FlatPreset {
+    let preset: Preset = serde_json::from_value(json.clone()).unwrap();
+    FlatPreset::new(&BTreeMap::from([(work(), preset)]), &work(), &[]).unwrap()
 }
 
 fn keys() -> DataKeys {
@@ -41,16 +48,14 @@ fn a_value_opens_in_its_place_and_in_no_other() {
 #[test]
 fn a_changed_base_url_keeps_a_preset_from_giving_its_key_away() {
     let (keys, work, ambient) = (keys(), work(), Ambient::default());
-    let preset = |url: &str, value: &str| -> Preset {
-        let variables = serde_json::json!({"A_BASE_URL": url, "A_KEY": value});
-        serde_json::from_value(serde_json::json!({ "variables": variables })).unwrap()
-    };
+    let preset =
+        |url: &str, value: &str| flat(&serde_json::json!({"variables": {"A_BASE_URL": url, "A_KEY": value}}));
     let url = "https://gateway.example.com/v1";
     let audience = preset(url, "").audience(&ambient);
     assert_eq!(audience, "https://gateway.example.com");
     let value = sealed(&keys, Place { preset: &work, name: "A_KEY", audience: &audience });
     for same in [url, "https://GATEWAY.example.com/v2?x=1#y", "https://me:pw@gateway.example.com"] {
-        let variables = preset(same, &value).resolve(&work, &ambient, &keys).unwrap();
+        let variables = preset(same, &value).resolve(&ambient, &keys).unwrap();
         assert!(variables["A_KEY"].secret);
         assert_eq!(variables["A_KEY"].value, Secret::new("sk-0123456789"), "{same}");
     }
@@ -63,13 +68,14 @@ fn a_changed_base_url_keeps_a_preset_from_giving_its_key_away() {
         "https://evil.example\\@gateway.example.com",
         "env:NOT_SET",
     ] {
-        let refused = preset(other, &value).resolve(&work, &ambient, &keys);
+        let refused = preset(other, &value).resolve(&ambient, &keys);
         assert!(refused.is_err(), "{other}");
     }
     // One host more is a host that the key was not meant for.
-    let mut two = preset(url, &value);
-    two.variables.insert("B_BASE_URL".into(), String::from("https://evil.example").into());
-    assert!(matches!(two.resolve(&work, &ambient, &keys), Err(EnvError::SealRefused { .. })));
+    let two = flat(&serde_json::json!({"variables": {
+        "A_BASE_URL": url, "A_KEY": value, "B_BASE_URL": "https://evil.example"
+    }}));
+    assert!(matches!(two.resolve(&ambient, &keys), Err(EnvError::SealRefused { .. })));
 }
 
 #[test]
@@ -93,9 +99,8 @@ proptest! {
         let (keys, work) = (keys(), work());
         let place = Place { preset: &work, name: "A", audience: "" };
         prop_assert!(keys.open(&text, place).is_err());
-        let json = serde_json::json!({"variables": {"A": text, "A_BASE_URL": text}});
-        let preset: Preset = serde_json::from_value(json).unwrap();
-        drop(preset.resolve(&work, &Ambient::default(), &keys));
+        let preset = flat(&serde_json::json!({"variables": {"A": text, "A_BASE_URL": text}}));
+        drop(preset.resolve(&Ambient::default(), &keys));
     }
 
     #[test]
