@@ -73,6 +73,18 @@ pub(crate) enum Verb {
         #[arg(short, long, value_name = "NAME")]
         agent: Option<AgentId>,
     },
+    /// Look for known secrets, in every form, in what a run has kept or in any file or folder
+    ///
+    /// Known are the values that presets take from elsewhere, and the variables of the caller whose names look secret
+    /// or that an agent takes as a credential. Exits with 8 when one is found; no value is printed.
+    LeakCheck {
+        /// A run's id, the start of one, or `last`; or a path, which has a `/` in it
+        #[arg(value_name = "RUN|PATH", default_value = "last")]
+        target: String,
+    },
+    /// Keep secrets encrypted in presets, each bound to its preset, its variable and where the preset leads
+    #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
+    Secrets(SecretsVerb),
     /// Check this machine: agents and their versions, the home folder, what is enforced
     Doctor,
     /// Print a JSON Schema
@@ -193,6 +205,54 @@ pub(crate) enum AgentsVerb {
         /// The agents; all that are known when none is named
         names: Vec<AgentId>,
     },
+}
+
+/// Encrypted values.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretsVerb {
+    /// Make a key for secrets, and an identity that opens it
+    Init {
+        /// Let somebody else open the key too: `age1…`; a spare identity, a colleague
+        #[arg(long = "recipient", value_name = "RECIPIENT")]
+        recipients: Vec<String>,
+        /// Protect the identity with a passphrase
+        #[arg(long)]
+        passphrase: bool,
+    },
+    /// Encrypt a value that is typed or piped in
+    Set {
+        /// The preset, which is made if it is not there
+        preset: PresetName,
+        /// The variable
+        #[arg(value_name = "VARIABLE")]
+        name: String,
+        /// Only for this agent
+        #[arg(short, long, value_name = "NAME")]
+        agent: Option<AgentId>,
+    },
+    /// Check that a value opens
+    Get {
+        /// The preset
+        preset: PresetName,
+        /// The variable
+        #[arg(value_name = "VARIABLE")]
+        name: String,
+        /// Print the value in clear
+        #[arg(long)]
+        reveal: bool,
+    },
+    /// Encrypt all values with a new key
+    Rotate,
+    /// Wrap the key for those who stand in config/recipients.txt now
+    Rekey,
+    /// Protect the identity with a passphrase
+    Lock {
+        /// Take the passphrase away
+        #[arg(long)]
+        remove: bool,
+    },
+    /// Check identity, key, every encrypted value, and that no secret stands in clear
+    Doctor,
 }
 
 /// What there is a JSON Schema of.

@@ -1,7 +1,9 @@
 //! From command line and configuration to a coordinator and its plan: the only place where parts are chosen.
 
 use aiswitch_agent::{AgentSpec, Driver, built_ins, find};
-use aiswitch_coordinator::{AgentId, Assignment, Coordinator, MAX_PARALLEL_DEFAULT, Order, Plan, nearest};
+use aiswitch_coordinator::{
+    AgentId, Assignment, Coordinator, Home, MAX_PARALLEL_DEFAULT, Order, Plan, nearest,
+};
 use aiswitch_env::Environment;
 
 use crate::args::RunArgs;
@@ -9,6 +11,7 @@ use crate::caller::{Caller, absolute};
 use crate::config::{Config, built_in_id};
 use crate::error::Error;
 use crate::pick::Pick;
+use crate::vault::Vault;
 
 /// The verb of this program that is the echo agent.
 pub(crate) const ECHO_VERB: &str = "__echo";
@@ -22,7 +25,7 @@ pub(crate) fn run(
     prompt: String,
     picks: &[Pick],
     config: Config,
-    caller: &Caller,
+    (home, caller): (&Home, &Caller),
 ) -> Result<(Coordinator, Plan), Error> {
     let cwd = absolute(args.cwd.clone().unwrap_or_default())?;
     let timeout = args.timeout.or(config.coordination.timeout).map(|time| time.0);
@@ -52,7 +55,9 @@ pub(crate) fn run(
             coordinator = coordinator.with_agent(spec.build(id));
         }
     }
-    Ok((coordinator.with_presets(config.presets), plan))
+    let used = plan.agents.iter().filter_map(|assignment| assignment.preset.as_ref());
+    let keys = Vault::new(home, caller).keys_for(&config.presets, used)?;
+    Ok((coordinator.with_presets(config.presets).with_keys(keys), plan))
 }
 
 /// How an agent is driven.

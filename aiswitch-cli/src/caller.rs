@@ -62,6 +62,11 @@ impl Caller {
             && self.variable("TERM") != Some(OsStr::new("dumb"))
     }
 
+    /// The file that holds the passphrase of the identity, where nobody is there to type it.
+    pub(crate) fn passphrase_file(&self) -> Option<PathBuf> {
+        self.variable("AISWITCH_PASSPHRASE_FILE").map(PathBuf::from)
+    }
+
     /// A variable that is set and not empty.
     fn variable(&self, name: &str) -> Option<&OsStr> {
         self.variables.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())

@@ -90,13 +90,13 @@ impl Config {
     pub(crate) fn read(home: &Home) -> Result<Self, ConfigError> {
         let folder = home.config_dir();
         let configured: AgentsFile = read_file(&folder.join("agents.yaml"))?;
-        let presets: PresetsFile = read_file(&folder.join("presets.yaml"))?;
+        let presets = read_presets(&folder.join("presets.yaml"))?;
         let coordination = read_file(&folder.join("coordination.yaml"))?;
         let Self { mut agents, .. } = Self::built_in();
         agents.extend(
             configured.agents.into_iter().map(|(id, spec)| (id, Known { spec, origin: Origin::Configured })),
         );
-        Ok(Self { agents, presets: presets.presets, coordination })
+        Ok(Self { agents, presets, coordination })
     }
 
     /// What holds without any file.
@@ -112,20 +112,49 @@ pub(crate) fn built_in_id(agent: &BuiltIn) -> AgentId {
     agent.driver.to_string().parse().expect("the name of a driver is a name for an agent")
 }
 
-fn read_file<T: DeserializeOwned + Default>(path: &Path) -> Result<T, ConfigError> {
+/// The presets of a file; one that is not there has none.
+///
+/// # Errors
+/// It holds what it may not, or cannot be read.
+pub(crate) fn read_presets(path: &Path) -> Result<BTreeMap<PresetName, Preset>, ConfigError> {
+    read_file::<PresetsFile>(path).map(|file| file.presets)
+}
+
+/// The presets of a text; an empty one has none.
+///
+/// # Errors
+/// It holds what it may not.
+pub(crate) fn parse_presets(text: &str) -> Result<BTreeMap<PresetName, Preset>, serde_saphyr::Error> {
+    parse::<PresetsFile>(text).map(|file| file.presets)
+}
+
+fn parse<T: DeserializeOwned>(text: &str) -> Result<T, serde_saphyr::Error> {
+    // A snippet of the file could show a secret.
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_str_with_options(text, options)
+}
+
+fn read_file<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
+    let text = read_text(path)?;
+    parse(&text).map_err(|error| ConfigError::explain(path, &error))
+}
+
+/// The text of a configuration file; one that is not there is empty.
+///
+/// # Errors
+/// It is too long or cannot be read.
+pub(crate) fn read_text(path: &Path) -> Result<String, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
     let mut text = String::new();
     match File::open(path) {
         Ok(file) => file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(unreadable)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(T::default()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(text),
         Err(error) => return Err(unreadable(error)),
     };
     if text.len() as u64 > FILE_BYTES_MAX {
         return Err(ConfigError::TooLong { path: path.to_owned() });
     }
-    // A snippet of the file could show a secret.
-    let options = serde_saphyr::options! { with_snippet: false };
-    serde_saphyr::from_str_with_options(&text, options).map_err(|error| ConfigError::explain(path, &error))
+    Ok(text)
 }
 
 /// A place in a file; it prints as editors and terminals like to follow it.

@@ -1,10 +1,13 @@
 //! What ends the command before it did what it was asked to: the message, its causes, and what to do next.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
-use aiswitch_coordinator::{AgentId, HomeError, PROMPT_BYTES_MAX, RunError, RunId};
-use aiswitch_env::EnvError;
+use aiswitch_coordinator::{
+    AgentId, HomeError, PROMPT_BYTES_MAX, Preset, PresetName, RunError, RunId, nearest,
+};
+use aiswitch_env::{EnvError, SECRET_BYTES_MIN};
 use aiswitch_lock::LockError;
 
 use crate::config::ConfigError;
@@ -66,6 +69,44 @@ pub(crate) enum Error {
     NoOutput { run: RunId, agent: AgentId, agents: Vec<String> },
     #[error("run {run} has no report: it goes on, or was killed")]
     NoReport { run: RunId },
+    #[error("no secret of at least {SECRET_BYTES_MIN} bytes is known, so none could be found")]
+    NoSecrets,
+    #[error("there is no key for secrets: `{path}` is missing")]
+    NoSecretsKey { path: PathBuf },
+    #[error("there is a key for secrets already: `{path}`")]
+    SecretsExist { path: PathBuf },
+    #[error("`{path}` does not open")]
+    KeyFile {
+        path: PathBuf,
+        #[source]
+        source: EnvError,
+    },
+    #[error("`{path}` is not used: {why}")]
+    NotPrivate { path: PathBuf, why: &'static str },
+    #[error("there is no passphrase")]
+    NoPassphrase {
+        #[source]
+        source: io::Error,
+    },
+    #[error("there is no value")]
+    NoValue {
+        #[source]
+        source: io::Error,
+    },
+    #[error("preset `{name}` is not known")]
+    UnknownPreset { name: PresetName, nearest: Option<PresetName> },
+    #[error("preset `{preset}` has no variable `{name}`")]
+    UnknownVariable { preset: PresetName, name: String },
+    #[error("the lines of `{path}` cannot be changed so")]
+    PresetShape { path: PathBuf },
+    #[error("`{path}` cannot be written")]
+    Unwritable {
+        path: PathBuf,
+        #[source]
+        source: LockError,
+    },
+    #[error(transparent)]
+    Lock(LockError),
     #[error("a look at an agent broke off")]
     Panicked {
         #[source]
@@ -115,6 +156,13 @@ impl From<RunError> for Error {
 }
 
 impl Error {
+    /// A preset that is not among these.
+    pub(crate) fn unknown_preset(name: &PresetName, presets: &BTreeMap<PresetName, Preset>) -> Self {
+        let meant = nearest(name.as_ref(), presets.keys().map(AsRef::as_ref));
+        let nearest = meant.and_then(|meant| presets.keys().find(|name| name.as_ref() == meant)).cloned();
+        Self::UnknownPreset { name: name.clone(), nearest }
+    }
+
     /// The exit code that it ends the command with.
     pub(crate) fn code(&self) -> Code {
         match self {
@@ -123,6 +171,7 @@ impl Error {
                 RunError::Lock(LockError::Timeout { .. }) => Code::LockBusy,
                 _ => Code::Usage,
             },
+            Self::Lock(LockError::Timeout { .. }) => Code::LockBusy,
             Self::Killed { code } => *code,
             Self::Stdout { .. }
             | Self::Signals { .. }
@@ -133,6 +182,8 @@ impl Error {
             | Self::Stdio { .. }
             | Self::Home(_)
             | Self::Unreadable { .. }
+            | Self::Unwritable { .. }
+            | Self::Lock(_)
             | Self::Echo { .. }
             | Self::EchoCrash => Code::Failed,
             _ => Code::Usage,
@@ -160,6 +211,20 @@ impl Error {
             Self::UnknownTopic { .. } => {
                 Some("aiswitch --help lists the verbs; the topic is exit-codes".into())
             }
+            Self::NoSecretsKey { .. } => {
+                Some("aiswitch secrets init makes one; or copy secrets.age and your identity.txt here".into())
+            }
+            Self::SecretsExist { .. } => Some("aiswitch secrets rotate makes a new one".into()),
+            Self::NotPrivate { path, .. } => Some(format!("chmod 600 {}", path.display())),
+            Self::NoPassphrase { .. } => {
+                Some("type it at a terminal, or name a file with AISWITCH_PASSPHRASE_FILE".into())
+            }
+            Self::NoValue { .. } => Some("type it at a terminal, or pipe it in".into()),
+            Self::UnknownPreset { nearest: Some(near), .. } => Some(format!("did you mean `{near}`?")),
+            Self::PresetShape { .. } => {
+                Some("give each preset a line of its own, or change it by hand".into())
+            }
+            Self::NoSecrets => Some("run it where the variables that presets name are set".into()),
             Self::NoOutput { agents, .. } if agents.is_empty() => None,
             Self::NoOutput { agents, .. } => Some(format!("its agents: {}", agents.join(", "))),
             Self::Home(HomeError::NoRun { .. } | HomeError::Ambiguous { .. }) => {
@@ -202,9 +267,13 @@ fn run_hint(error: &RunError) -> Option<String> {
 
 fn env_hint(error: &EnvError) -> Option<String> {
     match error {
-        EnvError::ClearSecret { name, .. } => {
-            Some(format!("write env:{name}, and set {name} in the environment; or file:PATH"))
+        EnvError::ClearSecret { preset, name } => {
+            Some(format!("encrypt it: aiswitch secrets set {preset} {name}; or write env:NAME or file:PATH"))
         }
+        EnvError::SealRefused { preset, name } | EnvError::SealDamaged { preset, name } => {
+            Some(format!("if that was meant, set it anew: aiswitch secrets set {preset} {name}"))
+        }
+        EnvError::NoKey { .. } => Some("aiswitch secrets doctor says what is missing".into()),
         EnvError::MissingAmbient { wanted, .. } => Some(format!("export {wanted}=…")),
         _ => None,
     }

@@ -10,6 +10,8 @@ mod exit;
 mod output;
 mod pick;
 mod prompt;
+mod vault;
+mod yaml_edit;
 
 use std::process::ExitCode;
 

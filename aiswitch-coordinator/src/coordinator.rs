@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use aiswitch_agent::{Agent, AgentId, Driver, Guard, Limits, MARKER, PermissionMode, TaskError};
-use aiswitch_env::{Ambient, Environment, Origin, Preset, PresetName};
+use aiswitch_env::{Ambient, DataKeys, Environment, Origin, Preset, PresetName};
 use aiswitch_lock::{FileLockManager, LockManager};
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +27,7 @@ pub struct Coordinator {
     pub(crate) agents: Vec<Arc<dyn Agent>>,
     pub(crate) ambient: Ambient,
     pub(crate) presets: BTreeMap<PresetName, Preset>,
+    pub(crate) keys: DataKeys,
     home: Option<Home>,
     locks: Option<Arc<dyn LockManager>>,
     limits: Limits,
@@ -57,6 +58,13 @@ impl Coordinator {
     #[must_use]
     pub fn with_presets(mut self, presets: BTreeMap<PresetName, Preset>) -> Self {
         self.presets = presets;
+        self
+    }
+
+    /// Sets the keys that open the encrypted values of presets.
+    #[must_use]
+    pub fn with_keys(mut self, keys: DataKeys) -> Self {
+        self.keys = keys;
         self
     }
 

@@ -1,7 +1,7 @@
 //! What an agent tells while it works, kept and told on with secrets masked.
 
 use aiswitch_agent::{AgentEvent, Denial, TaskError, TokenUsage};
-use aiswitch_env::Redactor;
+use aiswitch_env::{Redactor, RedactorStream};
 use aiswitch_tokens::{Cost, Usage};
 
 use crate::RunEventKind;
@@ -51,17 +51,20 @@ pub(crate) enum Told {
     Event(RunEventKind),
     /// A warning.
     LogLost { reason: String },
-    /// Of a kind that this version does not know.
+    /// Nothing: it is of a kind that this version does not know, or could be the start of a secret.
     Nothing,
 }
 
-/// What an agent's event is for the run, with secrets masked.
-pub(crate) fn kind_of(event: AgentEvent, redactor: &Redactor) -> Told {
+/// What an agent's event is for the run, with secrets masked; `output` masks its answer, which comes in pieces.
+pub(crate) fn kind_of(event: AgentEvent, redactor: &Redactor, output: &mut RedactorStream) -> Told {
     let masked = |text: String| redactor.redact(&text).into_owned();
     Told::Event(match event {
         AgentEvent::Started { pid } => RunEventKind::Process { pid },
         AgentEvent::Session { session_id, model } => RunEventKind::Session { session_id, model },
-        AgentEvent::Output { text } => RunEventKind::Output { text: masked(text) },
+        AgentEvent::Output { text } => match output.push_text(&text) {
+            text if text.is_empty() => return Told::Nothing,
+            text => RunEventKind::Output { text },
+        },
         AgentEvent::Tool { id, name, phase, detail } => {
             RunEventKind::Tool { id, name, phase, detail: detail.map(masked) }
         }

@@ -42,7 +42,7 @@ pub use aiswitch_agent::{
     Agent, AgentId, AgentSpec, Decision, Denial, Driver, ErrorKind, Guard, Limits, MemoryAgent,
     PermissionMode, TaskError, TaskResult, TaskSpec, TaskStatus, ToolPhase, built_in, built_ins, guard_main,
 };
-pub use aiswitch_env::{Ambient, Origin, Preset, PresetName};
+pub use aiswitch_env::{Ambient, DataKeys, Origin, Preset, PresetName};
 pub use aiswitch_lock::{FileLockManager, LockManager, MemoryLockManager};
 pub use aiswitch_tokens::{Cost, CostSource, CostSummary, NanoUsd, Usage, UsageSummary};
 pub use tokio_util::sync::CancellationToken;

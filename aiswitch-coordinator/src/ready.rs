@@ -1,21 +1,17 @@
 //! The check at the door: a plan becomes agents that can start, or an error before anything starts.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use aiswitch_agent::{Agent, AgentId, Launch, PermissionMode, Profile, TaskSpec};
-use aiswitch_env::{Ambient, Environment, PresetName, is_redirecting};
+use aiswitch_env::{Ambient, Environment, FlatPreset, PresetName, is_redirecting};
 
 use crate::nearest::nearest;
 use crate::plan::{AGENTS_MAX, PROMPT_BYTES_MAX};
 use crate::{Assignment, Coordinator, Plan, RunError, RunId};
-
-/// The longest file that a preset takes a value from, in bytes.
-const VALUE_BYTES_MAX: u64 = 64 * 1024;
 
 /// A plan that can start.
 #[derive(Debug)]
@@ -101,7 +97,11 @@ impl Coordinator {
         if [timeout, plan.idle_timeout].contains(&Some(Duration::ZERO)) {
             return Err(RunError::ZeroTimeout { agent: name.clone() });
         }
-        let preset = assignment.preset.as_ref().map(|preset| self.resolve_preset(preset)).transpose()?;
+        let preset = assignment
+            .preset
+            .as_ref()
+            .map(|preset| self.resolve_preset(preset, agent.profile()))
+            .transpose()?;
         let credentials: Vec<&str> = agent.profile().credentials.iter().map(String::as_str).collect();
         let environment = Environment::compose(&self.ambient, &credentials, preset)?;
         Ok(ReadyAgent { agent: Arc::clone(agent), environment, model: assignment.model.clone(), timeout })
@@ -110,17 +110,19 @@ impl Coordinator {
     fn resolve_preset(
         &self,
         name: &PresetName,
+        agent: &Profile,
     ) -> Result<std::collections::BTreeMap<String, aiswitch_env::Variable>, RunError> {
-        let preset = self.presets.get(name).ok_or_else(|| {
+        if !self.presets.contains_key(name) {
             let meant = nearest(name.as_ref(), self.presets.keys().map(AsRef::as_ref));
-            RunError::UnknownPreset {
+            return Err(RunError::UnknownPreset {
                 name: name.clone(),
                 nearest: meant
                     .and_then(|meant| self.presets.keys().find(|name| name.as_ref() == meant))
                     .cloned(),
-            }
-        })?;
-        Ok(preset.resolve(name, &self.ambient, &read_value)?)
+            });
+        }
+        let preset = FlatPreset::new(&self.presets, name, &[&agent.driver.to_string(), agent.id.as_ref()])?;
+        Ok(preset.resolve(&self.ambient, &self.keys)?)
     }
 }
 
@@ -158,23 +160,6 @@ fn check_cwd(cwd: &Path) -> Result<PathBuf, RunError> {
         return Err(RunError::CwdNotUtf8 { cwd: whole });
     }
     Ok(whole)
-}
-
-/// The text of a file that a preset takes a value from.
-fn read_value(path: &Path) -> io::Result<String> {
-    // Opening a pipe would wait for its writer.
-    if !path.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
-    }
-    let mut text = String::new();
-    File::open(path)?.take(VALUE_BYTES_MAX + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > VALUE_BYTES_MAX {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            format!("it has more than {VALUE_BYTES_MAX} bytes"),
-        ));
-    }
-    Ok(text)
 }
 
 /// Says which variables of the caller would lead this agent elsewhere, and do not.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use aiswitch_agent::{AgentEvent, AgentId, Guard, Limits, TaskError, sweep};
-use aiswitch_env::Redactor;
+use aiswitch_env::{Redactor, RedactorStream};
 use aiswitch_tokens::{Cost, UsageRecord, UsageSummary};
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
@@ -99,6 +99,8 @@ impl Halt {
 #[derive(Debug)]
 struct Slot {
     redactor: Redactor,
+    /// Masks its answer, of which a secret may come in several pieces.
+    output: RedactorStream,
     heard: Heard,
     started: Option<(Instant, DateTime<Utc>)>,
     report: Option<AgentReport>,
@@ -106,11 +108,10 @@ struct Slot {
 
 impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
     pub(crate) fn new(start: Start<'a>, on_event: F) -> Self {
-        let slots = start.ready.agents.iter().map(|ready| Slot {
-            redactor: ready.environment.redactor(),
-            heard: Heard::default(),
-            started: None,
-            report: None,
+        let slots = start.ready.agents.iter().map(|ready| {
+            let redactor = ready.environment.redactor();
+            let output = redactor.stream();
+            Slot { redactor, output, heard: Heard::default(), started: None, report: None }
         });
         let (told, hearing) = mpsc::channel(EVENTS_MAX);
         Self {
@@ -242,7 +243,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         let slot = &mut self.slots[index];
         slot.heard.note(&event);
         self.state_changed |= matches!(event, AgentEvent::Started { .. });
-        match kind_of(event, &slot.redactor) {
+        match kind_of(event, &slot.redactor, &mut slot.output) {
             Told::Event(kind) => self.tell(Some(index), kind),
             Told::LogLost { reason } => {
                 self.warn(format!("the raw output of agent `{id}` is not kept: {reason}"));
@@ -265,6 +266,10 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         // A part may hear of the caller's cancel before the loop does.
         self.notice_cancel();
         let index = self.places.remove(&place).expect("each part has a place");
+        let text = self.slots[index].output.finish_text();
+        if !text.is_empty() {
+            self.tell(Some(index), RunEventKind::Output { text });
+        }
         let report = self.report(index, judge(end));
         let failed = report.status != Outcome::Completed;
         let halt = Halt::Failure { agent: report.id.clone(), outcome: report.status };

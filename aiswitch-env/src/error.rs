@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::PresetName;
+
 /// What can be wrong with a preset or an environment.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -11,6 +13,26 @@ pub enum EnvError {
     PresetName {
         /// The name as written.
         name: String,
+    },
+    /// A preset that is not there.
+    #[error("preset `{name}` is not known")]
+    PresetUnknown {
+        /// The preset.
+        name: PresetName,
+    },
+    /// A preset extends one that is not there.
+    #[error("preset `{preset}` extends `{parent}`, which is not known")]
+    ParentUnknown {
+        /// The preset.
+        preset: PresetName,
+        /// What it extends.
+        parent: PresetName,
+    },
+    /// A preset extends itself, maybe by way of others.
+    #[error("preset `{preset}` extends itself")]
+    ParentCycle {
+        /// The preset.
+        preset: PresetName,
     },
     /// A variable's name is empty or holds `=` or NUL.
     #[error("variable name `{name}` of preset `{preset}` is empty or holds `=` or NUL")]
@@ -36,9 +58,35 @@ pub enum EnvError {
         /// The variable.
         name: String,
     },
-    /// A value is in a form that this version cannot open.
-    #[error("variable `{name}` of preset `{preset}` is encrypted, which this version cannot open")]
-    Encrypted {
+    /// An encrypted value of another version.
+    #[error("variable `{name}` of preset `{preset}` is encrypted in a form that this version cannot open")]
+    SealVersion {
+        /// The preset.
+        preset: String,
+        /// The variable.
+        name: String,
+    },
+    /// An encrypted value that is cut or changed.
+    #[error("variable `{name}` of preset `{preset}` holds an encrypted value that is damaged")]
+    SealDamaged {
+        /// The preset.
+        preset: String,
+        /// The variable.
+        name: String,
+    },
+    /// An encrypted value, and no key.
+    #[error("variable `{name}` of preset `{preset}` is encrypted, and no key is there to open it")]
+    NoKey {
+        /// The preset.
+        preset: String,
+        /// The variable.
+        name: String,
+    },
+    /// An encrypted value that opens elsewhere or with another key.
+    #[error(
+        "variable `{name}` of preset `{preset}` was encrypted with another key, or for another preset, variable or base URL; it is not opened here"
+    )]
+    SealRefused {
         /// The preset.
         preset: String,
         /// The variable.
@@ -75,4 +123,45 @@ pub enum EnvError {
         /// The variable.
         name: String,
     },
+    /// An identity is wrapped with a passphrase, and none was given.
+    #[error("the identity is protected with a passphrase, and none was given")]
+    PassphraseMissing,
+    /// An identity does not open with this passphrase.
+    #[error("the identity does not open with this passphrase")]
+    PassphraseWrong {
+        /// What the age format says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A file of an identity holds none.
+    #[error("the identity is damaged: it holds no line with `AGE-SECRET-KEY-1…`")]
+    IdentityDamaged,
+    /// A line that is no recipient.
+    #[error("`{text}` is no recipient, which is written `age1…`: {reason}")]
+    Recipient {
+        /// The line, with control characters escaped.
+        text: String,
+        /// What the age format says.
+        reason: &'static str,
+    },
+    /// Nobody to wrap a key for.
+    #[error("there is no recipient to wrap the data key for")]
+    NoRecipients,
+    /// Something could not be wrapped.
+    #[error("the key cannot be wrapped")]
+    Wrap {
+        /// What the age format says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Wrapped data keys do not open with an identity.
+    #[error("the data key does not open with this identity")]
+    KeyRefused {
+        /// What the age format says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// What was wrapped is no data key.
+    #[error("the data key is damaged")]
+    KeyDamaged,
 }

@@ -3,13 +3,24 @@
 mod ambient;
 mod environment;
 mod error;
+mod flat;
+#[cfg(feature = "age")]
+mod identity;
+mod needles;
 mod preset;
 mod redact;
+mod seal;
 mod secret;
 
 pub use ambient::Ambient;
 pub use environment::{ALLOWED, Environment, Origin, REDIRECTING, Variable, is_dangerous, is_redirecting};
 pub use error::EnvError;
-pub use preset::{Preset, PresetName, ValueSource, looks_secret};
-pub use redact::{MASK, Redactor, SECRET_BYTES_MIN};
+pub use flat::{FlatPreset, FlatValue};
+#[cfg(feature = "age")]
+pub use identity::{Identity, Recipient};
+pub use preset::{
+    Preset, PresetName, VALUE_BYTES_MAX, ValueSource, check_name, check_value, looks_secret, read_value,
+};
+pub use redact::{Leak, MASK, Redactor, RedactorStream, SECRET_BYTES_MIN, SecretForm};
+pub use seal::{DataKey, DataKeys, KEY_BYTES, Place};
 pub use secret::Secret;

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::environment::{Origin, Variable, is_dangerous};
+use crate::environment::is_dangerous;
+use crate::seal::{DataKeys, Place, SEALED_START};
 use crate::{Ambient, EnvError, Secret};
 
 /// The name of a preset: 1 to 64 of `a-z`, `0-9`, `_` and `-`, starting with a letter or digit.
@@ -57,17 +60,29 @@ impl fmt::Display for PresetName {
     }
 }
 
+/// The longest value of a variable, in bytes.
+pub const VALUE_BYTES_MAX: u64 = 64 * 1024;
+
 /// A named set of variables, as `config/presets.yaml` holds it.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Preset {
     /// What the preset is for.
     #[serde(default)]
     pub description: Option<String>,
-    /// Name → value. A value is plain text, `env:NAME` (of the caller's environment) or `file:PATH`.
+    /// Words to find it by.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// The preset whose variables it starts from.
+    #[serde(default)]
+    pub extends: Option<PresetName>,
+    /// Name → value. A value is plain text, `env:NAME` (of the caller's environment), `file:PATH` or `ENC[…]`.
     #[serde(default)]
     pub variables: BTreeMap<String, ValueSource>,
+    /// Agent → variables that are its alone, or another for it.
+    #[serde(default)]
+    pub agents: BTreeMap<String, BTreeMap<String, ValueSource>>,
 }
 
 /// Where the value of a variable comes from.
@@ -92,10 +107,21 @@ impl From<String> for ValueSource {
             Self::Env(name.to_owned())
         } else if let Some(path) = text.strip_prefix("file:") {
             Self::File(path.into())
-        } else if text.starts_with("ENC[") {
+        } else if text.starts_with(SEALED_START) {
             Self::Encrypted(text)
         } else {
             Self::Plain(text)
+        }
+    }
+}
+
+impl ValueSource {
+    /// The value as `config/presets.yaml` holds it.
+    pub fn written(&self) -> String {
+        match self {
+            Self::Env(name) => format!("env:{name}"),
+            Self::File(path) => format!("file:{}", path.display()),
+            Self::Encrypted(text) | Self::Plain(text) => text.clone(),
         }
     }
 }
@@ -112,60 +138,104 @@ impl fmt::Debug for ValueSource {
 }
 
 impl Preset {
-    /// Finds the value of every variable. `read` is asked for the text of `file:PATH` values.
-    ///
-    /// # Errors
-    /// Names the first variable that is not allowed, that holds a secret in clear, or whose value cannot be had.
-    pub fn resolve(
-        &self,
-        preset: &PresetName,
-        ambient: &Ambient,
-        read: &dyn Fn(&Path) -> std::io::Result<String>,
-    ) -> Result<BTreeMap<String, Variable>, EnvError> {
-        self.variables
-            .iter()
-            .map(|(name, source)| {
-                let value = resolve_one(&Place { preset, name }, source, ambient, read)?;
-                let secret = !matches!(source, ValueSource::Plain(_));
-                Ok((name.clone(), Variable { value, origin: Origin::Preset, secret }))
-            })
-            .collect()
+    /// The variables of its own: those for every agent, or those for one.
+    pub fn own(&self, agent: Option<&str>) -> Option<&BTreeMap<String, ValueSource>> {
+        agent.map_or(Some(&self.variables), |agent| self.agents.get(agent))
+    }
+
+    /// The variables of its own, to be changed; see [`own`](Self::own).
+    pub fn own_mut(&mut self, agent: Option<&str>) -> &mut BTreeMap<String, ValueSource> {
+        match agent {
+            Some(agent) => self.agents.entry(agent.to_owned()).or_default(),
+            None => &mut self.variables,
+        }
+    }
+
+    /// The agents that it says something of its own for, and `None` for every agent.
+    pub fn whom(&self) -> impl Iterator<Item = Option<&str>> {
+        std::iter::once(None).chain(self.agents.keys().map(|agent| Some(agent.as_str())))
+    }
+
+    /// Whether a value is encrypted, so that keys are needed.
+    pub fn is_encrypted(&self) -> bool {
+        self.whom()
+            .filter_map(|agent| self.own(agent))
+            .any(|own| own.values().any(|source| matches!(source, ValueSource::Encrypted(_))))
     }
 }
 
-/// The variable that is being resolved, for errors.
-struct Place<'a> {
-    preset: &'a PresetName,
-    name: &'a str,
+/// Scheme, host and port of a URL; what is none stands for itself.
+pub(crate) fn origin_of_url(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    // A backslash ends the host too for some of those who read URLs.
+    let authority = rest.split(['/', '\\', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    format!("{scheme}://{host}").trim_end().to_ascii_lowercase()
 }
 
-fn resolve_one(
-    place: &Place<'_>,
-    source: &ValueSource,
-    ambient: &Ambient,
-    read: &dyn Fn(&Path) -> std::io::Result<String>,
-) -> Result<Secret, EnvError> {
-    let (preset, name) = (place.preset.to_string(), place.name.to_owned());
+/// The text of a regular file that a preset takes a value from.
+///
+/// # Errors
+/// It is no regular file, has more than [`VALUE_BYTES_MAX`] bytes, is not UTF-8, or cannot be read.
+pub fn read_value(path: &Path) -> io::Result<String> {
+    // Opening a pipe would wait for its writer.
+    if !path.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    let mut text = String::new();
+    File::open(path)?.take(VALUE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > VALUE_BYTES_MAX {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it has more than {VALUE_BYTES_MAX} bytes"),
+        ));
+    }
+    Ok(text)
+}
+
+/// Checks what a preset's variable is called.
+///
+/// # Errors
+/// It is empty, holds `=` or NUL, or can make an agent run foreign code.
+pub fn check_name(preset: &PresetName, name: &str) -> Result<(), EnvError> {
+    let (preset, name) = (preset.to_string(), name.to_owned());
     if name.is_empty() || name.contains(['=', '\0']) {
         return Err(EnvError::VariableName { preset, name: name.escape_default().to_string() });
     }
-    if is_dangerous(&name) {
-        return Err(EnvError::Dangerous { preset, name });
-    }
+    if is_dangerous(&name) { Err(EnvError::Dangerous { preset, name }) } else { Ok(()) }
+}
+
+/// Checks that an environment can hold a value.
+///
+/// # Errors
+/// It holds a NUL byte.
+pub fn check_value(name: &str, value: &Secret) -> Result<(), EnvError> {
+    if value.text().contains('\0') { Err(EnvError::Value { name: name.to_owned() }) } else { Ok(()) }
+}
+
+/// The value of one variable.
+pub(crate) fn resolve_one(
+    place: Place<'_>,
+    source: &ValueSource,
+    ambient: &Ambient,
+    keys: &DataKeys,
+) -> Result<Secret, EnvError> {
+    check_name(place.preset, place.name)?;
+    let (preset, name) = (place.preset.to_string(), place.name.to_owned());
     let value = match source {
-        ValueSource::Plain(_) if looks_secret(&name) => return Err(EnvError::ClearSecret { preset, name }),
-        ValueSource::Encrypted(_) => return Err(EnvError::Encrypted { preset, name }),
-        ValueSource::Plain(text) => Secret::new(text.clone()),
+        ValueSource::Plain(_) if looks_secret(&name) => Err(EnvError::ClearSecret { preset, name }),
+        ValueSource::Plain(text) => Ok(Secret::new(text.clone())),
         ValueSource::Env(wanted) => match ambient.get(wanted) {
-            Some(value) => value.clone(),
-            None => return Err(EnvError::MissingAmbient { preset, name, wanted: wanted.clone() }),
+            Some(value) => Ok(value.clone()),
+            None => Err(EnvError::MissingAmbient { preset, name, wanted: wanted.clone() }),
         },
-        ValueSource::File(path) => match read(path) {
-            Ok(text) => Secret::new(text.strip_suffix('\n').unwrap_or(&text)),
-            Err(source) => return Err(EnvError::UnreadableFile { preset, name, path: path.clone(), source }),
+        ValueSource::File(path) => match read_value(path) {
+            Ok(text) => Ok(Secret::new(text.strip_suffix('\n').unwrap_or(&text))),
+            Err(source) => Err(EnvError::UnreadableFile { preset, name, path: path.clone(), source }),
         },
-    };
-    if value.text().contains('\0') { Err(EnvError::Value { name }) } else { Ok(value) }
+        ValueSource::Encrypted(sealed) => keys.open(sealed, place),
+    }?;
+    check_value(place.name, &value).map(|()| value)
 }
 
 /// True for a variable name that speaks of a credential: `*KEY`, `*TOKEN*`, `*SECRET*`, `*PASSWORD*` and the like.

@@ -14,6 +14,16 @@ impl Secret {
         Self(value.into())
     }
 
+    /// How many bytes the value has.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is no value at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The value itself.
     ///
     /// Only the code that starts a child may call this; the workspace's lints refuse any other caller.

@@ -88,7 +88,7 @@ impl Child {
         let mut child = Self {
             process,
             hold: Hold::Gone,
-            stderr: Some(Stderr::drain(stderr, stderr_log, redactor)),
+            stderr: Some(Stderr::drain(stderr, stderr_log, &redactor)),
             marker: context.marker.clone(),
             stop_grace: context.limits.stop_grace,
             events: context.events.clone(),

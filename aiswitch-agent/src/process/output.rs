@@ -9,12 +9,9 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use aiswitch_env::Redactor;
+use aiswitch_env::{Redactor, RedactorStream};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::process::{ChildStderr, ChildStdout};
-
-/// The longest piece of raw output that is masked and written at once, in bytes.
-const PIECE_BYTES_MAX: usize = 64 * 1024;
 
 /// How much of the end of stderr is kept for messages, in bytes.
 const TAIL_BYTES_MAX: usize = 4 * 1024;
@@ -22,13 +19,11 @@ const TAIL_BYTES_MAX: usize = 4 * 1024;
 /// How much is read from a pipe at once, in bytes.
 const READ_BYTES: usize = 64 * 1024;
 
-/// A file of raw output; secrets are masked line by line.
+/// A file of raw output, with secrets masked.
 #[derive(Debug)]
 pub(crate) struct OutputLog {
     file: File,
-    redactor: Redactor,
-    /// The start of a line whose end has not come yet.
-    pending: Vec<u8>,
+    stream: RedactorStream,
     /// The first error, shared with whoever tells it; nothing is written after it.
     lost: Lost,
 }
@@ -37,35 +32,31 @@ pub(crate) struct OutputLog {
 pub(crate) type Lost = Arc<OnceLock<String>>;
 
 impl OutputLog {
-    pub(crate) fn create(path: &Path, redactor: Redactor, lost: Lost) -> io::Result<Self> {
+    pub(crate) fn create(path: &Path, redactor: &Redactor, lost: Lost) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-        Ok(Self { file, redactor, pending: Vec::new(), lost })
+        Ok(Self { file, stream: redactor.stream(), lost })
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        self.pending.extend_from_slice(bytes);
-        let line_end = self.pending.iter().rposition(|byte| *byte == b'\n').map(|at| at + 1);
-        match line_end {
-            Some(end) => self.write_out(end),
-            None if self.pending.len() >= PIECE_BYTES_MAX => self.write_out(self.pending.len()),
-            None => {}
-        }
+        let mut masked = Vec::with_capacity(bytes.len());
+        self.stream.push(bytes, &mut masked);
+        self.keep(&masked);
     }
 
-    fn write_out(&mut self, end: usize) {
-        let piece: Vec<u8> = self.pending.drain(..end).collect();
-        if self.lost.get().is_none() {
-            let text = String::from_utf8_lossy(&piece);
-            if let Err(error) = self.file.write_all(self.redactor.redact(&text).as_bytes()) {
-                self.lost.get_or_init(|| error.to_string());
-            }
+    fn keep(&mut self, masked: &[u8]) {
+        if self.lost.get().is_none()
+            && let Err(error) = self.file.write_all(masked)
+        {
+            self.lost.get_or_init(|| error.to_string());
         }
     }
 }
 
 impl Drop for OutputLog {
     fn drop(&mut self) {
-        self.write_out(self.pending.len());
+        let mut rest = Vec::new();
+        self.stream.finish(&mut rest);
+        self.keep(&rest);
     }
 }
 
@@ -107,28 +98,31 @@ impl AsyncRead for Stdout {
 #[derive(Debug)]
 pub(crate) struct Stderr {
     task: tokio::task::JoinHandle<()>,
+    /// The last bytes, with secrets masked before they were cut.
     tail: Arc<Mutex<VecDeque<u8>>>,
-    redactor: Redactor,
 }
 
 impl Stderr {
-    pub(crate) fn drain(mut pipe: ChildStderr, mut log: Option<OutputLog>, redactor: Redactor) -> Self {
+    pub(crate) fn drain(mut pipe: ChildStderr, mut log: Option<OutputLog>, redactor: &Redactor) -> Self {
         // Shared, because the tail is wanted also while a grandchild keeps the pipe open and the task reads on.
         let tail = Arc::new(Mutex::new(VecDeque::with_capacity(TAIL_BYTES_MAX)));
         let kept = Arc::clone(&tail);
+        let mut stream = redactor.stream();
         let task = tokio::spawn(async move {
-            let mut buffer = vec![0; READ_BYTES];
+            let (mut buffer, mut masked) = (vec![0; READ_BYTES], Vec::new());
             while let Ok(read @ 1..) = pipe.read(&mut buffer).await {
                 if let Some(log) = &mut log {
                     log.write(&buffer[..read]);
                 }
-                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                kept.extend(&buffer[read.saturating_sub(TAIL_BYTES_MAX)..read]);
-                let surplus = kept.len().saturating_sub(TAIL_BYTES_MAX);
-                kept.drain(..surplus);
+                masked.clear();
+                stream.push(&buffer[..read], &mut masked);
+                keep_end(&kept, &masked);
             }
+            masked.clear();
+            stream.finish(&mut masked);
+            keep_end(&kept, &masked);
         });
-        Self { task, tail, redactor }
+        Self { task, tail }
     }
 
     /// Waits until the pipe's end, at most `patience`, and gives the last lines with secrets masked.
@@ -136,8 +130,16 @@ impl Stderr {
         drop(tokio::time::timeout(patience, &mut self.task).await);
         let kept: Vec<u8> =
             self.tail.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
-        self.redactor.redact(String::from_utf8_lossy(&kept).trim()).into_owned()
+        String::from_utf8_lossy(&kept).trim().to_owned()
     }
+}
+
+/// Adds bytes to the end that is kept.
+fn keep_end(kept: &Mutex<VecDeque<u8>>, bytes: &[u8]) {
+    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+    kept.extend(&bytes[bytes.len().saturating_sub(TAIL_BYTES_MAX)..]);
+    let surplus = kept.len().saturating_sub(TAIL_BYTES_MAX);
+    kept.drain(..surplus);
 }
 
 impl Drop for Stderr {
@@ -155,5 +157,5 @@ pub(crate) fn open_log(
 ) -> Result<Option<OutputLog>, (PathBuf, io::Error)> {
     let Some(dir) = dir else { return Ok(None) };
     let path = dir.join(name);
-    OutputLog::create(&path, redactor.clone(), Arc::clone(lost)).map(Some).map_err(|error| (path, error))
+    OutputLog::create(&path, redactor, Arc::clone(lost)).map(Some).map_err(|error| (path, error))
 }

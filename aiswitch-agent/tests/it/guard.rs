@@ -17,12 +17,14 @@ const HOSTILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/hosti
 /// How often the hostile tree is ended in each way; the variable `AISWITCH_HOSTILE_RUNS` asks for more.
 const HOSTILE_RUNS: usize = 3;
 
-/// How long the end of a hostile tree may take.
-const GONE_WITHIN: Duration = Duration::from_millis(250);
-
 #[expect(clippy::disallowed_methods, reason = "only whoever runs the tests knows how long they may take")]
 fn hostile_runs() -> usize {
     std::env::var("AISWITCH_HOSTILE_RUNS").map_or(HOSTILE_RUNS, |runs| runs.parse().unwrap())
+}
+
+/// How long anything may be left: that it goes is always asked; how soon, only of many runs on a machine of their own.
+fn gone_within() -> Duration {
+    if hostile_runs() > HOSTILE_RUNS { Duration::from_millis(250) } else { PATIENCE }
 }
 
 fn script(script: &str) -> Bench {
@@ -161,7 +163,7 @@ async fn a_hostile_tree_is_gone_when_its_stop_has_ended() {
             Instant::now()
         })
         .await;
-        assert!(stopped.elapsed() < GONE_WITHIN, "{:?}", stopped.elapsed());
+        assert!(stopped.elapsed() < gone_within(), "{:?}", stopped.elapsed());
         assert_eq!(result.status, TaskStatus::Cancelled);
     }
 }
@@ -177,7 +179,7 @@ async fn a_hostile_tree_is_gone_when_its_run_is_dropped() {
             () = wait_for(&ready) => {}
         }
         let took = gone(&bench).await;
-        assert!(took < GONE_WITHIN, "{took:?}");
+        assert!(took < gone_within(), "{took:?}");
     }
 }
 

@@ -5,11 +5,13 @@ mod completions;
 mod doctor;
 mod echo;
 mod help;
+mod leak_check;
 mod logs;
 mod result;
 mod run;
 mod runs;
 mod schema;
+mod secrets;
 
 use crate::args::{Args, Verb};
 use crate::caller::Caller;
@@ -30,6 +32,8 @@ pub(crate) fn dispatch(args: &Args, caller: &Caller) -> Result<Code, Error> {
         Verb::Runs => runs::runs(&home()?, &output),
         Verb::Result { run } => result::result(run, &home()?, &output),
         Verb::Logs { run, agent } => logs::logs(run, agent.as_ref(), &home()?, &output),
+        Verb::LeakCheck { target } => leak_check::leak_check(target, &home()?, caller, &output),
+        Verb::Secrets(verb) => secrets::secrets(verb, &home()?, caller, &output),
         Verb::Doctor => doctor::doctor(&home()?, caller, &output),
         Verb::Schema { document } => Ok(schema::schema(*document, &output)),
         Verb::Completions { shell } => Ok(completions::completions(*shell, &output)),
@@ -41,7 +45,7 @@ pub(crate) fn dispatch(args: &Args, caller: &Caller) -> Result<Code, Error> {
 }
 
 /// The runtime of a verb that waits for something: one thread, since all work is done by other processes.
-fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Error> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

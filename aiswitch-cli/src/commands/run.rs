@@ -39,7 +39,7 @@ pub(crate) fn run(args: &RunArgs, home: Home, caller: &Caller, output: &Output) 
         named => (named.to_vec(), None),
     };
     let prompt = prompt::read(args, caller, output)?;
-    let (coordinator, plan) = assemble::run(args, prompt, &picks, config, caller)?;
+    let (coordinator, plan) = assemble::run(args, prompt, &picks, config, (&home, caller))?;
     let tell_note = || note.iter().for_each(|note| output.note(note));
     if args.dry_run {
         let planned = coordinator.dry_run(&plan)?;

@@ -225,7 +225,7 @@ fn presets_that_cannot_be_used_are_refused_by_name_and_never_by_value() {
         (
             "clear",
             "error: variable `MY_KEY` of preset `clear` holds a secret in clear\n  \
-             hint: write env:MY_KEY, and set MY_KEY in the environment; or file:PATH\n",
+             hint: encrypt it: aiswitch secrets set clear MY_KEY; or write env:NAME or file:PATH\n",
         ),
         (
             "evil",

@@ -61,7 +61,8 @@ fn a_mistake_in_another_file_is_named_with_file_line_and_column() {
         (
             "presets.yaml",
             "presets:\n  work: {vars: {A: secret-value}}\n",
-            ":2:10: unknown key `vars`\n  hint: known here: description, variables\n",
+            ":2:10: unknown key `vars`\n  \
+             hint: did you mean `tags`? known here: description, tags, extends, variables, agents\n",
         ),
         (
             "presets.yaml",

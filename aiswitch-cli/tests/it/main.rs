@@ -21,4 +21,5 @@ mod sandboxes;
 mod secrets;
 mod signals;
 mod terminal;
+mod vault;
 mod verbs;

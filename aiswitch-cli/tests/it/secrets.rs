@@ -81,3 +81,60 @@ fn without_a_preset_an_agent_is_given_no_variable_that_it_does_not_declare() {
     names.sort_unstable();
     assert_eq!(names, ["AISWITCH_RUN", "HOME", "PATH", "TERM"], "{shown}");
 }
+
+#[test]
+fn a_leak_check_finds_a_planted_secret_in_every_form_and_none_in_a_clean_run() {
+    let sandbox = Sandbox::new();
+    configure(&sandbox, "presets.yaml", "presets: {work: {variables: {WORK_KEY: 'env:MOCK_KEY'}}}\n");
+    configure(
+        &sandbox,
+        "agents.yaml",
+        "agents: {blurter: {driver: command, command: [/usr/bin/env], preset: work}}\n",
+    );
+    let none = show(&sandbox, &["leak-check"]);
+    assert_eq!((none.code, none.stdout.as_str()), (Some(1), ""), "{none}");
+    let run = show(&sandbox, &["run", "-a", "blurter", "--json", "hello"]);
+    let clean = show(&sandbox, &["leak-check"]);
+    assert_eq!(clean.code, Some(0), "{clean}");
+    assert!(clean.stdout.starts_with("0 leaks of 2 secrets, in every form, in "), "{clean}");
+
+    let id = run.json()["run_id"].as_str().unwrap().to_owned();
+    let folder = sandbox.aiswitch_home().join("runs").join(&id);
+    let planted = folder.join("agents/blurter/notes.txt");
+    // "sk-mock-5d1f0a" behind one byte, as `base64` writes it.
+    fs::write(&planted, format!("..{KEY}\nOnNrLW1vY2stNWQxZjBh\n")).unwrap();
+    let leaky = show(&sandbox, &["leak-check", &id, "--json"]);
+    assert_eq!(leaky.code, Some(8), "{leaky}");
+    assert!(!leaky.to_string().contains(KEY));
+    let leaks: Vec<_> = leaky.json()["leaks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|leak| (leak["path"].clone(), leak["at"].clone(), leak["form"].clone()))
+        .collect();
+    let planted = planted.to_str().unwrap();
+    assert_eq!(
+        leaks,
+        [(planted.into(), 2.into(), "plain".into()), (planted.into(), 19.into(), "base64".into())]
+    );
+    let path = show(&sandbox, &["leak-check", planted]);
+    assert_eq!(path.code, Some(8), "{path}");
+    let missing = show(&sandbox, &["leak-check", "./nowhere"]);
+    assert_eq!(missing.code, Some(1), "{missing}");
+}
+
+#[test]
+fn a_leak_check_that_knows_no_secret_proves_nothing_and_says_so() {
+    let sandbox = Sandbox::new();
+    show(&sandbox, &["run", "-a", "echo", "hello"]).code.unwrap();
+    let shown: crate::harness::Shown =
+        crate::harness::aiswitch(&sandbox, &["leak-check"]).env_remove("MOCK_KEY").output().unwrap().into();
+    assert_eq!(
+        (shown.code, shown.stderr.as_str()),
+        (
+            Some(2),
+            "error: no secret of at least 8 bytes is known, so none could be found\n  \
+             hint: run it where the variables that presets name are set\n"
+        )
+    );
+}

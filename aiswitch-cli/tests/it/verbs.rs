@@ -223,7 +223,7 @@ fn a_schema_names_every_key_of_what_it_describes() {
     assert_eq!(schema("agents")["additionalProperties"], false);
     assert_eq!(
         keys(&schema("presets")["$defs"]["Preset"]["properties"]),
-        BTreeSet::from(["description", "variables"].map(str::to_owned))
+        BTreeSet::from(["agents", "description", "extends", "tags", "variables"].map(str::to_owned))
     );
     assert!(keys(&schema("coordination")["properties"]).contains("max_parallel"));
     let types: BTreeSet<&str> =

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use aiswitch_agent::AgentEvent;
 use aiswitch_coordinator::{
-    Agent, AgentSpec, Ambient, Assignment, CancellationToken, Coordinator, Driver, Home, Origin, Plan,
-    Preset, PresetName, RunReport,
+    Agent, AgentSpec, Ambient, Assignment, CancellationToken, Coordinator, Driver, Home, MemoryAgent, Origin,
+    Plan, Preset, PresetName, RunEventKind, RunReport, TaskResult, TaskStatus,
 };
 
 use crate::support::{coordinator, id, plan, said, script};
@@ -78,6 +79,32 @@ async fn a_secret_stands_in_no_event_report_or_file() {
     }
     // Two state files, the report, the events, stdout and stderr; and the lock's own.
     assert!(files >= 6, "{files}");
+}
+
+#[tokio::test]
+async fn a_secret_that_comes_in_pieces_stands_in_no_event() {
+    let pieces = MemoryAgent::new(id("a"), |_, context| async move {
+        let (start, end) = SECRET.split_at(12);
+        for text in ["the key is ", start, end, ", or ", start] {
+            context.events.send(AgentEvent::Output { text: text.to_owned() }).await;
+        }
+        TaskResult { answer: Some(format!("it is {SECRET}")), ..TaskResult::new(TaskStatus::Completed) }
+    });
+    let coordinator = coordinator([Arc::new(pieces) as _])
+        .with_ambient(ambient(&[]))
+        .with_presets(presets(r#"{"variables": {"MY_KEY": "env:WORK_KEY"}}"#));
+    let mut text = String::new();
+    let report = coordinator
+        .run(under_preset("a"), CancellationToken::new(), |event| {
+            if let RunEventKind::Output { text: piece } = &event.kind {
+                assert!(!piece.is_empty());
+                text.push_str(piece);
+            }
+        })
+        .await
+        .expect("it runs");
+    assert_eq!(text, "the key is [REDACTED], or [REDACTED]");
+    assert_eq!(said(&report.agents[0]), "it is [REDACTED]");
 }
 
 fn claude(name: &str) -> Arc<dyn Agent> {

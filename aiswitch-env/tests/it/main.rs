@@ -1,10 +1,15 @@
 //! Environments and presets, as their users see them.
 #![cfg(test)]
 
-use std::io;
-use std::path::Path;
+mod redact;
+#[cfg(feature = "age")]
+mod seal;
 
-use aiswitch_env::{Ambient, EnvError, Environment, Origin, Preset, PresetName, Secret};
+use std::collections::BTreeMap;
+
+use aiswitch_env::{
+    Ambient, DataKeys, EnvError, Environment, FlatPreset, Origin, Preset, PresetName, Secret,
+};
 
 fn ambient(vars: &[(&str, &str)]) -> Ambient {
     Ambient::from_vars(vars.iter().map(|(name, value)| (name.into(), value.into())))
@@ -14,12 +19,9 @@ fn preset(json: &str) -> Preset {
     serde_json::from_str(json).unwrap()
 }
 
-fn name() -> PresetName {
-    "work".parse().unwrap()
-}
-
-fn no_files(_: &Path) -> io::Result<String> {
-    Err(io::ErrorKind::NotFound.into())
+fn flat(json: &str) -> FlatPreset {
+    let name: PresetName = "work".parse().unwrap();
+    FlatPreset::new(&BTreeMap::from([(name.clone(), preset(json))]), &name, &[]).unwrap()
 }
 
 fn names(environment: &Environment) -> Vec<&str> {
@@ -50,7 +52,7 @@ fn a_declared_credential_reaches_its_own_agent_only() {
 fn with_a_preset_the_callers_credentials_stay_out() {
     let ambient = ambient(&[("A_KEY", "aaaaaaaaaa"), ("MINE", "mmmmmmmmmm")]);
     let variables =
-        preset(r#"{"variables": {"B_KEY": "env:MINE"}}"#).resolve(&name(), &ambient, &no_files).unwrap();
+        flat(r#"{"variables": {"B_KEY": "env:MINE"}}"#).resolve(&ambient, &DataKeys::default()).unwrap();
     let environment = Environment::compose(&ambient, &["A_KEY"], Some(variables)).unwrap();
     assert_eq!(names(&environment), ["B_KEY"]);
     assert_eq!(environment.get("B_KEY"), Some(&Secret::new("mmmmmmmmmm")));
@@ -59,7 +61,7 @@ fn with_a_preset_the_callers_credentials_stay_out() {
 #[test]
 fn each_bad_variable_is_named_with_its_reason() {
     let check = |json: &str, expected: &str| {
-        let error = preset(json).resolve(&name(), &ambient(&[]), &no_files).unwrap_err();
+        let error = flat(json).resolve(&ambient(&[]), &DataKeys::default()).unwrap_err();
         assert_eq!(error.to_string(), expected, "{json}");
     };
     check(
@@ -85,7 +87,7 @@ fn each_bad_variable_is_named_with_its_reason() {
     );
     check(
         r#"{"variables": {"A": "ENC[v1,x]"}}"#,
-        "variable `A` of preset `work` is encrypted, which this version cannot open",
+        "variable `A` of preset `work` holds an encrypted value that is damaged",
     );
 }
 
@@ -95,8 +97,7 @@ fn a_file_value_loses_its_last_line_feed_only() {
     let path = dir.path().join("key");
     std::fs::write(&path, "sk-from-file\n\n").unwrap();
     let json = format!(r#"{{"variables": {{"A_KEY": "file:{}"}}}}"#, path.display());
-    let variables =
-        preset(&json).resolve(&name(), &ambient(&[]), &|path| std::fs::read_to_string(path)).unwrap();
+    let variables = flat(&json).resolve(&ambient(&[]), &DataKeys::default()).unwrap();
     assert_eq!(variables["A_KEY"].value, Secret::new("sk-from-file\n"));
 }
 
@@ -120,4 +121,44 @@ fn a_secret_shows_in_no_debug_output_and_is_masked_in_text() {
         environment.redactor().redact("sk-longer-secret and sk-longer, short"),
         "[REDACTED] and [REDACTED], short"
     );
+}
+
+/// The variables of the preset `c` of these, for an agent; or what is wrong.
+fn variables(json: &str, agent: &[&str]) -> Result<Vec<(String, String)>, String> {
+    let presets: BTreeMap<PresetName, Preset> = serde_json::from_str(json).unwrap();
+    let flat = FlatPreset::new(&presets, &"c".parse().unwrap(), agent).map_err(|error| error.to_string())?;
+    Ok(flat
+        .iter()
+        .map(|(name, value)| (name.to_owned(), format!("{}:{}", value.preset, value.source.written())))
+        .collect())
+}
+
+#[test]
+fn a_preset_starts_from_its_parent_and_an_agent_from_both() {
+    let json = r#"{
+        "a": {"variables": {"X": "1", "Y": "1", "Z": "1"}, "agents": {"claude": {"Z": "2"}}},
+        "b": {"extends": "a", "variables": {"Y": "3"}},
+        "c": {"extends": "b", "variables": {"W": "4"}, "agents": {"claude": {"W": "5"}, "codex": {"W": "6"}}}
+    }"#;
+    let of = |agent: &[&str]| {
+        variables(json, agent).unwrap().into_iter().map(|(n, v)| n + "=" + &v).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(of(&[]), "W=c:4 X=a:1 Y=b:3 Z=a:1");
+    assert_eq!(of(&["claude"]), "W=c:5 X=a:1 Y=b:3 Z=a:2");
+    assert_eq!(of(&["gemini"]), of(&[]));
+}
+
+#[test]
+fn a_line_of_parents_that_does_not_end_is_named() {
+    for (json, expected) in [
+        (r#"{"c": {"extends": "c"}}"#, "preset `c` extends itself"),
+        (
+            r#"{"a": {"extends": "b"}, "b": {"extends": "a"}, "c": {"extends": "a"}}"#,
+            "preset `a` extends itself",
+        ),
+        (r#"{"c": {"extends": "d"}}"#, "preset `c` extends `d`, which is not known"),
+        ("{}", "preset `c` is not known"),
+    ] {
+        assert_eq!(variables(json, &[]).unwrap_err(), expected);
+    }
 }

@@ -1,0 +1,235 @@
+//! Encrypted values: made, used, moved, changed, and never shown.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
+
+use crate::harness::{Shown, aiswitch, configure, show, show_fed};
+use crate::sandbox::Sandbox;
+
+const SECRET: &str = "sk-vault-0123456789";
+
+fn file(sandbox: &Sandbox, name: &str) -> PathBuf {
+    sandbox.aiswitch_home().join(name)
+}
+
+fn text(sandbox: &Sandbox, name: &str) -> String {
+    fs::read_to_string(file(sandbox, name)).unwrap()
+}
+
+/// A sandbox with a key, an agent that tells how long its key is, and a preset with one encrypted value.
+fn with_secret() -> Sandbox {
+    let sandbox = Sandbox::new();
+    configure(
+        &sandbox,
+        "presets.yaml",
+        "# mine\npresets:\n  # the gateway\n  work:\n    variables:\n      A_BASE_URL: https://a.example # EU\n",
+    );
+    configure(
+        &sandbox,
+        "agents.yaml",
+        "agents: {blurter: {driver: command, command: [/bin/sh, -c, 'echo ${#A_KEY}']}}\n",
+    );
+    done(&show(&sandbox, &["secrets", "init"]));
+    done(&show_fed(&sandbox, &["secrets", "set", "work", "A_KEY"], format!("{SECRET}\n")));
+    sandbox
+}
+
+fn done(shown: &Shown) {
+    assert_eq!((shown.code, shown.stderr.as_str()), (Some(0), ""), "{shown}");
+}
+
+fn refused(shown: &Shown, expected: &str) {
+    assert!(matches!(shown.code, Some(1 | 2)) && shown.stderr.contains(expected), "{shown}");
+    assert!(!shown.to_string().contains(SECRET), "{shown}");
+}
+
+/// What the agent was given, in bytes.
+fn given(sandbox: &Sandbox, preset: &str) -> Shown {
+    show(sandbox, &["run", "--quiet", "-a", &format!("blurter@{preset}"), "hello"])
+}
+
+#[test]
+fn an_encrypted_value_reaches_its_agent_and_stands_in_clear_nowhere() {
+    let sandbox = with_secret();
+    let presets = text(&sandbox, "config/presets.yaml");
+    let (kept, sealed) = presets.split_once("      A_KEY: ENC[v1,").unwrap();
+    assert!(kept.starts_with("# mine\n") && kept.ends_with("https://a.example # EU\n"), "{presets}");
+    assert!(sealed.ends_with("]\n"));
+    assert_eq!(given(&sandbox, "work").stdout.trim(), SECRET.len().to_string());
+    done(&show(&sandbox, &["secrets", "doctor"]));
+    let hidden = show(&sandbox, &["secrets", "get", "work", "A_KEY", "--json"]);
+    assert_eq!((&hidden.json()["bytes"], &hidden.json()["value"]), (&SECRET.len().into(), &().into()));
+    assert_eq!(
+        show(&sandbox, &["secrets", "get", "work", "A_KEY", "--reveal"]).stdout,
+        format!("{SECRET}\n")
+    );
+    let check = show(&sandbox, &["leak-check", &format!("{}/", sandbox.aiswitch_home().display())]);
+    assert!(check.stdout.starts_with("0 leaks of 2 secrets"), "{check}");
+    for name in ["keys/identity.txt", "config/secrets.age", "config/presets.yaml", "config/recipients.txt"] {
+        let mode = file(&sandbox, name).metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
+#[test]
+fn a_value_that_was_moved_or_led_elsewhere_is_refused() {
+    let sandbox = with_secret();
+    let good = text(&sandbox, "config/presets.yaml");
+    for (from, to) in [
+        ("https://a.example", "https://evil.example"),
+        ("A_KEY:", "B_KEY:"),
+        ("  work:", "  home:"),
+        ("      A_BASE_URL: https://a.example # EU\n", ""),
+    ] {
+        configure(&sandbox, "presets.yaml", &good.replace(from, to));
+        let preset = if to.contains("home") { "home" } else { "work" };
+        let shown = given(&sandbox, preset);
+        refused(&shown, "was encrypted with another key, or for another preset, variable or base URL");
+        refused(&shown, "hint: if that was meant, set it anew: aiswitch secrets set ");
+        assert_eq!(show(&sandbox, &["secrets", "doctor"]).code, Some(8));
+    }
+    configure(&sandbox, "presets.yaml", &good.replace("ENC[v1,", "ENC[v9,"));
+    refused(&given(&sandbox, "work"), "is encrypted in a form that this version cannot open");
+    configure(&sandbox, "presets.yaml", &good.replace("]\n", "\n"));
+    refused(&given(&sandbox, "work"), "holds an encrypted value that is damaged");
+    fs::remove_file(file(&sandbox, "config/secrets.age")).unwrap();
+    refused(&given(&sandbox, "work"), "hint: aiswitch secrets init makes one");
+}
+
+#[test]
+fn a_new_key_opens_everything_and_the_old_one_nothing() {
+    let sandbox = with_secret();
+    done(&show_fed(&sandbox, &["secrets", "set", "home", "B_KEY"], "another secret"));
+    let (old_key, old) = (text(&sandbox, "config/secrets.age"), text(&sandbox, "config/presets.yaml"));
+    let shown = show(&sandbox, &["secrets", "rotate"]);
+    assert_eq!(shown.stdout, "2 values are encrypted with a new key\n");
+    let new = text(&sandbox, "config/presets.yaml");
+    assert_ne!(old, new);
+    assert!(new.contains("A_BASE_URL: https://a.example # EU\n"));
+    for preset in [("work", "A_KEY", SECRET), ("home", "B_KEY", "another secret")] {
+        let revealed = show(&sandbox, &["secrets", "get", preset.0, preset.1, "--reveal"]);
+        assert_eq!(revealed.stdout, format!("{}\n", preset.2));
+    }
+    configure(&sandbox, "secrets.age", &old_key);
+    refused(&given(&sandbox, "work"), "was encrypted with another key");
+}
+
+#[test]
+fn a_spare_identity_opens_the_key_after_it_was_added() {
+    let sandbox = with_secret();
+    let spare = Sandbox::new();
+    done(&show(&spare, &["secrets", "init"]));
+    let take_over = || {
+        for name in ["config/presets.yaml", "config/secrets.age"] {
+            fs::copy(file(&sandbox, name), file(&spare, name)).unwrap();
+        }
+    };
+    take_over();
+    refused(
+        &show(&spare, &["secrets", "get", "work", "A_KEY"]),
+        "the data key does not open with this identity",
+    );
+    let both = text(&sandbox, "config/recipients.txt") + &text(&spare, "config/recipients.txt");
+    configure(&sandbox, "recipients.txt", &both);
+    done(&show(&sandbox, &["secrets", "rekey"]));
+    take_over();
+    assert_eq!(show(&spare, &["secrets", "get", "work", "A_KEY", "--reveal"]).stdout, format!("{SECRET}\n"));
+    configure(&sandbox, "recipients.txt", "nobody\n");
+    refused(&show(&sandbox, &["secrets", "rekey"]), "`nobody` is no recipient");
+    refused(&show(&sandbox, &["secrets", "init"]), "hint: aiswitch secrets rotate makes a new one");
+}
+
+#[test]
+fn a_passphrase_protects_the_identity() {
+    let sandbox = with_secret();
+    let (right, wrong) = (file(&sandbox, "right"), file(&sandbox, "wrong"));
+    for (path, phrase) in [(&right, "correct horse\n"), (&wrong, "wrong horse\n")] {
+        fs::write(path, phrase).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let with = |path: &PathBuf, args: &[&str]| -> Shown {
+        aiswitch(&sandbox, args).env("AISWITCH_PASSPHRASE_FILE", path).output().unwrap().into()
+    };
+    let get = ["secrets", "get", "work", "A_KEY", "--reveal"];
+    done(&with(&right, &["secrets", "lock"]));
+    assert!(!text(&sandbox, "keys/identity.txt").contains("AGE-SECRET-KEY"));
+    assert_eq!(with(&right, &get).stdout, format!("{SECRET}\n"));
+    refused(&with(&wrong, &get), "the identity does not open with this passphrase");
+    done(&with(&right, &["secrets", "lock", "--remove"]));
+    assert_eq!(show(&sandbox, &get).stdout, format!("{SECRET}\n"));
+}
+
+#[test]
+fn an_identity_that_others_can_reach_is_not_used() {
+    let sandbox = with_secret();
+    let path = file(&sandbox, "keys/identity.txt");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    let shown = show(&sandbox, &["secrets", "get", "work", "A_KEY"]);
+    refused(&shown, "is not used: others may read or change it\n  hint: chmod 600 ");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::rename(&path, path.with_extension("moved")).unwrap();
+    symlink(path.with_extension("moved"), &path).unwrap();
+    refused(&show(&sandbox, &["secrets", "get", "work", "A_KEY"]), "is not used: it is no regular file");
+}
+
+#[test]
+fn a_value_that_no_preset_can_hold_is_refused_and_nothing_is_changed() {
+    let sandbox = with_secret();
+    let before = text(&sandbox, "config/presets.yaml");
+    for (variable, value, expected) in [
+        ("LD_PRELOAD", "x.so", "can make an agent run foreign code"),
+        ("A=B", "x", "is empty or holds `=` or NUL"),
+        ("A_KEY", "", "there is no value"),
+        ("A_KEY", "a\0b", "holds a NUL byte"),
+    ] {
+        refused(&show_fed(&sandbox, &["secrets", "set", "work", variable], value), expected);
+        assert_eq!(text(&sandbox, "config/presets.yaml"), before, "{variable}");
+    }
+    refused(&show(&sandbox, &["secrets", "get", "wrk", "A_KEY"]), "hint: did you mean `work`?");
+    refused(&show(&sandbox, &["secrets", "get", "work", "NONE"]), "preset `work` has no variable `NONE`");
+    for odd in ["with \"quotes\" and $(touch x) and 'more'", "two\nlines\n\tand a tab", "ünïcödé 密钥"]
+    {
+        done(&show_fed(&sandbox, &["secrets", "set", "work", "A_KEY"], odd));
+        assert_eq!(
+            show(&sandbox, &["secrets", "get", "work", "A_KEY", "--reveal", "--json"]).json()["value"],
+            odd
+        );
+    }
+}
+
+#[test]
+fn a_secret_in_clear_is_refused_with_the_command_that_encrypts_it() {
+    let sandbox = with_secret();
+    configure(&sandbox, "presets.yaml", "presets: {work: {variables: {A_KEY: in-clear-0123}}}\n");
+    let shown = given(&sandbox, "work");
+    refused(&shown, "variable `A_KEY` of preset `work` holds a secret in clear");
+    refused(&shown, "hint: encrypt it: aiswitch secrets set work A_KEY;");
+    assert_eq!(show(&sandbox, &["secrets", "doctor"]).code, Some(8));
+}
+
+#[test]
+fn a_preset_that_extends_another_has_its_key_unless_it_leads_elsewhere() {
+    let sandbox = with_secret();
+    let text = text(&sandbox, "config/presets.yaml");
+    let more = "  same: {extends: work, variables: {OTHER: x}}\n  \
+                evil: {extends: work, variables: {A_BASE_URL: 'https://evil.example'}}\n  \
+                loop: {extends: loop}\n";
+    configure(&sandbox, "presets.yaml", &format!("{text}{more}"));
+    assert_eq!(given(&sandbox, "same").stdout.trim(), SECRET.len().to_string());
+    refused(&given(&sandbox, "evil"), "variable `A_KEY` of preset `work` was encrypted with another key");
+    refused(&given(&sandbox, "loop"), "preset `loop` extends itself");
+    let found = show(&sandbox, &["secrets", "doctor"]);
+    assert_eq!((found.code, found.stdout.lines().next()), (Some(8), Some("preset `loop` extends itself")));
+}
+
+#[test]
+fn a_value_for_one_agent_reaches_that_agent_alone() {
+    let sandbox = with_secret();
+    done(&show_fed(&sandbox, &["secrets", "set", "work", "A_KEY", "--agent", "blurter"], "for the blurter"));
+    assert_eq!(given(&sandbox, "work").stdout.trim(), "15");
+    let other = show(&sandbox, &["run", "--quiet", "-a", "other=blurter@work", "hello"]);
+    assert_eq!(other.stdout.trim(), SECRET.len().to_string());
+    assert_eq!(show(&sandbox, &["secrets", "rotate"]).stdout, "2 values are encrypted with a new key\n");
+    assert_eq!(given(&sandbox, "work").stdout.trim(), "15");
+}
