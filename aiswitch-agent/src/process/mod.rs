@@ -1,12 +1,14 @@
 //! The only place where a process is started, and a secret becomes bytes for it.
 
 mod child;
+mod foreground;
 mod output;
 mod program;
 mod sweep;
 mod version;
 
 pub(crate) use child::{Child, Ended, Exit, Pipes};
+pub use foreground::foreground;
 pub use program::Launch;
 pub(crate) use program::find_program;
 pub use sweep::{MARKER, sweep};
