@@ -10,11 +10,10 @@ use aiswitch_lock::{FileLockManager, LockManager};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::error::{HomeError, chain};
 use crate::home::make_folder;
 use crate::journal::Journal;
 use crate::part::{not_started, with_hint};
-use crate::run::{Run, Start};
+use crate::run::{Records, Run, Start};
 use crate::state::State;
 use crate::{Home, Order, Plan, RunError, RunEvent, RunId, RunReport};
 
@@ -83,7 +82,8 @@ impl Coordinator {
     /// Runs a plan to its end and tells each step; a failing agent is a line of the report.
     ///
     /// A cancelled `cancel` stops all agents in their own way, and the report is made all the same. `on_event` is
-    /// called in order from within the run, which waits for it.
+    /// called in order from within the run, which waits for it. The plan's locks are taken before anything starts and
+    /// let go after the report; a run that is cancelled while it waits for them takes none and starts no agent.
     ///
     /// # Errors
     /// The run could not start; nothing was started then, and no folder of the run is left.
@@ -101,14 +101,17 @@ impl Coordinator {
         on_event: impl FnMut(&RunEvent) + Send,
     ) -> Result<RunReport, RunError> {
         let ready = self.ready(&plan)?;
+        if let (Some(name), None, None) = (plan.locks.first(), &self.home, &self.locks) {
+            return Err(RunError::NoLocks { name: name.clone() });
+        }
         let started_at = clock::now();
         let id = RunId::at(started_at);
-        let mut start =
-            Start { id, started_at, plan: &plan, ready, limits: self.limits, cancel, records: None };
-        if let Some(home) = &self.home {
-            start.records = Some(self.open_records(home, &mut start).await?);
-        }
-        Ok(Run::new(start, on_event).drive().await)
+        let records = self.home.as_ref().map(|home| self.open_records(home, id)).transpose()?;
+        let locks = records.as_ref().map(|records| records.state.locks()).or_else(|| self.locks.clone());
+        let start = Start { id, started_at, plan: &plan, ready, limits: self.limits, cancel, records };
+        let mut run = Run::new(start, on_event);
+        run.begin(locks.as_deref()).await?;
+        Ok(run.drive().await)
     }
 
     /// Runs a plan with its agents side by side; without events, and to its end.
@@ -177,31 +180,16 @@ impl Coordinator {
         Ok(planned.collect())
     }
 
-    /// Makes the folder of a run and its first line in the state files.
-    async fn open_records(&self, home: &Home, start: &mut Start<'_>) -> Result<(Journal, State), RunError> {
+    /// Makes the folder of a run.
+    fn open_records(&self, home: &Home, run: RunId) -> Result<Records, RunError> {
         let unusable = |source| RunError::Home { path: home.root().to_owned(), source };
         make_folder(&home.state_dir()).map_err(unusable)?;
         let locks = match &self.locks {
             Some(locks) => Arc::clone(locks),
             None => Arc::new(FileLockManager::open(home.locks_dir())?),
         };
-        let journal = Journal::create(home.clone(), start.id).map_err(unusable)?;
-        let state = State::new(home.clone(), locks);
-        match state.clone().save(start.task_record(None), Vec::new()).await {
-            Ok(()) => Ok((journal, state)),
-            // What somebody else wrote there is no reason not to run.
-            Err(error @ (HomeError::Damaged { .. } | HomeError::Version { .. })) => {
-                start.ready.warnings.push(format!("the state of the run is not kept: {}", chain(&error)));
-                Ok((journal, state))
-            }
-            Err(error) => {
-                journal.remove();
-                Err(match error {
-                    HomeError::Lock(source) => RunError::Lock(source),
-                    source => unusable(source),
-                })
-            }
-        }
+        let journal = Journal::create(home.clone(), run).map_err(unusable)?;
+        Ok(Records { journal, state: State::new(home.clone(), locks) })
     }
 }
 

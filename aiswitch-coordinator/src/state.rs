@@ -149,6 +149,11 @@ pub(crate) fn prompt_start(prompt: &str) -> String {
     line[..line.floor_char_boundary(PROMPT_START_BYTES_MAX)].to_owned()
 }
 
+/// The lock that all writers of the two files take.
+pub(crate) fn state_lock() -> LockName {
+    LockName::Resource("aiswitch/state".to_owned())
+}
+
 /// The two files, and the lock that all their writers take.
 #[derive(Clone, Debug)]
 pub(crate) struct State {
@@ -161,6 +166,16 @@ impl State {
         Self { home, locks }
     }
 
+    /// The keeper of the lock.
+    pub(crate) fn locks(&self) -> Arc<dyn LockManager> {
+        Arc::clone(&self.locks)
+    }
+
+    /// The home of both files.
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
+    }
+
     /// Writes what one run has to say into both files; what others wrote stays.
     pub(crate) async fn save(
         self,
@@ -168,8 +183,7 @@ impl State {
         agents: Vec<AgentRecord>,
     ) -> Result<(), HomeError> {
         let options = LockOptions::new().with_timeout(LOCK_TIMEOUT).with_purpose("state files");
-        let name = LockName::Resource("state".to_owned());
-        let guard = self.locks.acquire(&name, &options).await.map_err(HomeError::Lock)?;
+        let guard = self.locks.acquire(&state_lock(), &options).await.map_err(HomeError::Lock)?;
         let path = self.home.state_dir();
         let write = move || {
             let written = write_tasks(&self.home.tasks_file(), &task)
