@@ -1,10 +1,11 @@
 //! The command line. The doc comments of this file are the help.
 
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use aiswitch_agent::{ErrorKind, SpecDuration};
-use aiswitch_coordinator::{AgentId, Aggregate, OnFailure, PermissionMode, PresetName};
+use aiswitch_coordinator::{AgentId, Aggregate, LockName, OnFailure, PermissionMode, PresetName};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -85,6 +86,12 @@ pub(crate) enum Verb {
     /// Keep secrets encrypted in presets, each bound to its preset, its variable and where the preset leads
     #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
     Secrets(SecretsVerb),
+    /// Share what several agents or programs must not use at the same time
+    ///
+    /// A lock is a name that all agree on: `global`, `task:TEXT`, or any other TEXT, which is short for `resource:TEXT`.
+    /// It is free again when its holder ends, however it ends.
+    #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
+    Locks(LocksVerb),
     /// Check this machine: agents and their versions, the home folder, what is enforced
     Doctor,
     /// Print a JSON Schema
@@ -158,6 +165,12 @@ pub(crate) struct RunArgs {
     /// How long an agent may be silent [default: no limit]
     #[arg(long, value_name = "TIME", help_heading = "The run")]
     pub(crate) idle_timeout: Option<SpecDuration>,
+    /// Have this lock while the run goes on; repeatable. See: aiswitch locks --help
+    #[arg(long = "lock", value_name = "LOCK", help_heading = "The run")]
+    pub(crate) locks: Vec<LockName>,
+    /// How long to wait for the locks [default: 30s]
+    #[arg(long, value_name = "TIME", requires = "locks", help_heading = "The run")]
+    pub(crate) lock_timeout: Option<SpecDuration>,
     /// What an agent's failure means for the others
     #[arg(long, value_name = "WHAT", default_value = "continue", value_parser = on_failure(), help_heading = "The run")]
     pub(crate) on_failure: OnFailure,
@@ -253,6 +266,38 @@ pub(crate) enum SecretsVerb {
     },
     /// Check identity, key, every encrypted value, and that no secret stands in clear
     Doctor,
+}
+
+/// Locks between agents and programs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LocksVerb {
+    /// List all locks: who holds them, and how many wait
+    List,
+    /// Run a command while holding a lock, and exit with the command's own code
+    ///
+    /// No shell is in between: the command has this terminal, and signals are passed on to it. The lock is let go when the
+    /// command ends; what it leaves running does not keep the lock.
+    Run(LocksRunArgs),
+    /// Remove the files of locks that nobody holds or waits for
+    Clean {
+        /// Leave those alone that were used within this time [default: none]
+        #[arg(long, value_name = "TIME")]
+        unused_for: Option<SpecDuration>,
+    },
+}
+
+/// A command that runs while a lock is held.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LocksRunArgs {
+    /// The lock
+    #[arg(value_name = "LOCK")]
+    pub(crate) name: LockName,
+    /// How long to wait for the lock [default: 30s]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) lock_timeout: Option<SpecDuration>,
+    /// The command and its arguments
+    #[arg(value_name = "CMD", last = true, required = true)]
+    pub(crate) command: Vec<OsString>,
 }
 
 /// What there is a JSON Schema of.

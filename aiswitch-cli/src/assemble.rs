@@ -37,8 +37,12 @@ pub(crate) fn run(
         idle_timeout: args.idle_timeout.or(config.coordination.idle_timeout).map(|time| time.0),
         on_failure: args.on_failure,
         aggregate: args.aggregate,
+        locks: args.locks.clone(),
         ..Plan::new(prompt, cwd)
     };
+    if let Some(time) = args.lock_timeout {
+        plan.lock_timeout = time.0;
+    }
     let mut coordinator = Coordinator::new().with_ambient(caller.ambient()).with_guard(caller.guard.clone());
     for pick in picks {
         let spec = spec(&config, &pick.agent)?;

@@ -6,6 +6,7 @@ use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::path::PathBuf;
 
 use aiswitch_coordinator::{Ambient, Guard, Home};
+use tokio::signal::unix::SignalKind;
 
 use crate::error::Error;
 
@@ -85,10 +86,11 @@ pub(crate) fn absolute(path: PathBuf) -> Result<PathBuf, Error> {
     Ok(if path.as_os_str().is_empty() { cwd } else { cwd.join(path) })
 }
 
-/// Whether the caller wants the end of the terminal ignored, as nohup does; `false` where the system does not tell.
-pub(crate) fn ignores_hang_up() -> bool {
-    // proc_pid_status(5): a mask in hexadecimal, whose lowest bit is signal 1, SIGHUP.
+/// Whether the caller wants a signal ignored, as nohup does with SIGHUP; `false` where the system does not tell.
+pub(crate) fn ignores(signal: SignalKind) -> bool {
+    // proc_pid_status(5): a mask in hexadecimal, whose lowest bit is signal 1.
+    let bit = u64::try_from(signal.as_raw_value() - 1).expect("signals are numbered from 1");
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask >> bit & 1 == 1)
 }

@@ -105,8 +105,6 @@ pub(crate) enum Error {
         #[source]
         source: LockError,
     },
-    #[error(transparent)]
-    Lock(LockError),
     #[error("a look at an agent broke off")]
     Panicked {
         #[source]
@@ -120,6 +118,14 @@ pub(crate) enum Error {
     #[error("`{path}` cannot be read")]
     Unreadable {
         path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error("`{program}` cannot be started")]
+    Command {
+        program: String,
         #[source]
         source: io::Error,
     },
@@ -168,10 +174,12 @@ impl Error {
         match self {
             Self::Run(error) => match **error {
                 RunError::NoAgents => Code::NoAgent,
-                RunError::Lock(LockError::Timeout { .. }) => Code::LockBusy,
+                RunError::Lock(ref error) => lock_code(error),
                 _ => Code::Usage,
             },
-            Self::Lock(LockError::Timeout { .. }) => Code::LockBusy,
+            Self::Lock(error) => lock_code(error),
+            Self::Command { source, .. } if source.kind() == io::ErrorKind::NotFound => Code::NotFound,
+            Self::Command { .. } => Code::NotRunnable,
             Self::Killed { code } => *code,
             Self::Stdout { .. }
             | Self::Signals { .. }
@@ -183,7 +191,6 @@ impl Error {
             | Self::Home(_)
             | Self::Unreadable { .. }
             | Self::Unwritable { .. }
-            | Self::Lock(_)
             | Self::Echo { .. }
             | Self::EchoCrash => Code::Failed,
             _ => Code::Usage,
@@ -196,6 +203,7 @@ impl Error {
             Self::Config(error) => error.hint(),
             Self::Run(error) => run_hint(error),
             Self::Environment(error) => env_hint(error),
+            Self::Lock(error) => lock_hint(error),
             Self::NoHome => Some("set AISWITCH_HOME, or give --home DIR".into()),
             Self::WorkingFolder { .. } => Some("change to a folder that exists, or give -C DIR".into()),
             Self::NoPrompt => Some("aiswitch run \"what to do\"; or --file FILE; or pipe it in".into()),
@@ -261,6 +269,27 @@ fn run_hint(error: &RunError) -> Option<String> {
         RunError::Cwd { .. } | RunError::CwdNotUtf8 { .. } => Some("name another folder with -C DIR".into()),
         RunError::Home { .. } => Some("make it writable, or point --home or AISWITCH_HOME elsewhere".into()),
         RunError::Env(error) => env_hint(error),
+        RunError::Lock(error) => lock_hint(error),
+        RunError::StateLock { .. } => Some("give the lock another name".into()),
+        _ => None,
+    }
+}
+
+fn lock_code(error: &LockError) -> Code {
+    match error {
+        LockError::Timeout { .. } | LockError::Deadlock { .. } | LockError::WouldDeadlock { .. } => {
+            Code::LockBusy
+        }
+        _ => Code::Usage,
+    }
+}
+
+fn lock_hint(error: &LockError) -> Option<String> {
+    match error {
+        LockError::Timeout { .. } => {
+            Some("wait longer with --lock-timeout TIME; aiswitch locks list shows all locks".into())
+        }
+        LockError::Io { .. } => Some("make it writable, or point --home or AISWITCH_HOME elsewhere".into()),
         _ => None,
     }
 }

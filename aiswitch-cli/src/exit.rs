@@ -19,13 +19,15 @@ pub(crate) enum Code {
     OverBudget = 7,
     VerifyFailed = 8,
     NoAgent = 20,
+    NotRunnable = 126,
+    NotFound = 127,
     Interrupted = 130,
     Terminated = 143,
 }
 
 impl Code {
     /// All codes, in their order.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Completed,
         Self::Failed,
         Self::Usage,
@@ -36,6 +38,8 @@ impl Code {
         Self::OverBudget,
         Self::VerifyFailed,
         Self::NoAgent,
+        Self::NotRunnable,
+        Self::NotFound,
         Self::Interrupted,
         Self::Terminated,
     ];
@@ -58,6 +62,8 @@ impl Code {
             Self::OverBudget => "a quota or budget was used up",
             Self::VerifyFailed => "the verification failed",
             Self::NoAgent => "no agent is there that could be used",
+            Self::NotRunnable => "the command of `locks run` cannot be run",
+            Self::NotFound => "the command of `locks run` is not there",
             Self::Interrupted => "ended by SIGINT (Ctrl-C)",
             Self::Terminated => "ended by SIGTERM",
         }

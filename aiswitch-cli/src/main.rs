@@ -10,6 +10,7 @@ mod exit;
 mod output;
 mod pick;
 mod prompt;
+mod signals;
 mod vault;
 mod yaml_edit;
 
@@ -22,8 +23,7 @@ fn main() -> ExitCode {
     let guard = aiswitch_agent::guard_main();
     match args::Args::try_parse() {
         Ok(args) => commands::dispatch(&args, &caller::Caller::of_this_process(guard))
-            .unwrap_or_else(|error| output::print_error(&error))
-            .into(),
+            .unwrap_or_else(|error| output::print_error(&error).into()),
         Err(usage) => output::print_usage(&usage).into(),
     }
 }

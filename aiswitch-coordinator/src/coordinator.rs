@@ -10,11 +10,10 @@ use aiswitch_lock::{FileLockManager, LockManager};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::error::{HomeError, chain};
 use crate::home::make_folder;
 use crate::journal::Journal;
 use crate::part::{not_started, with_hint};
-use crate::run::{Run, Start};
+use crate::run::{Records, Run, Start};
 use crate::state::State;
 use crate::{Home, Order, Plan, RunError, RunEvent, RunId, RunReport};
 
@@ -99,7 +98,8 @@ impl Coordinator {
     /// Runs a plan to its end and tells each step; a failing agent is a line of the report.
     ///
     /// A cancelled `cancel` stops all agents in their own way, and the report is made all the same. `on_event` is
-    /// called in order from within the run, which waits for it.
+    /// called in order from within the run, which waits for it. The plan's locks are taken before anything starts and
+    /// let go after the report; a run that is cancelled while it waits for them takes none and starts no agent.
     ///
     /// # Errors
     /// The run could not start; nothing was started then, and no folder of the run is left.
@@ -117,9 +117,14 @@ impl Coordinator {
         on_event: impl FnMut(&RunEvent) + Send,
     ) -> Result<RunReport, RunError> {
         let ready = self.ready(&plan)?;
+        if let (Some(name), None, None) = (plan.locks.first(), &self.home, &self.locks) {
+            return Err(RunError::NoLocks { name: name.clone() });
+        }
         let started_at = clock::now();
         let id = RunId::at(started_at);
-        let mut start = Start {
+        let records = self.home.as_ref().map(|home| self.open_records(home, id)).transpose()?;
+        let locks = records.as_ref().map(|records| records.state.locks()).or_else(|| self.locks.clone());
+        let start = Start {
             id,
             started_at,
             plan: &plan,
@@ -127,12 +132,11 @@ impl Coordinator {
             limits: self.limits,
             guard: self.guard.clone(),
             cancel,
-            records: None,
+            records,
         };
-        if let Some(home) = &self.home {
-            start.records = Some(self.open_records(home, &mut start).await?);
-        }
-        Ok(Run::new(start, on_event).drive().await)
+        let mut run = Run::new(start, on_event);
+        run.begin(locks.as_deref()).await?;
+        Ok(run.drive().await)
     }
 
     /// Runs a plan with its agents side by side; without events, and to its end.
@@ -201,35 +205,16 @@ impl Coordinator {
         Ok(planned.collect())
     }
 
-    /// Makes the folder of a run and its first line in the state files.
-    async fn open_records(&self, home: &Home, start: &mut Start<'_>) -> Result<(Journal, State), RunError> {
+    /// Makes the folder of a run.
+    fn open_records(&self, home: &Home, run: RunId) -> Result<Records, RunError> {
         let unusable = |source| RunError::Home { path: home.root().to_owned(), source };
         make_folder(&home.state_dir()).map_err(unusable)?;
         let locks = match &self.locks {
             Some(locks) => Arc::clone(locks),
             None => Arc::new(FileLockManager::open(home.locks_dir())?),
         };
-        let journal = Journal::create(home.clone(), start.id).map_err(unusable)?;
-        let state = State::new(home.clone(), locks);
-        // Files that cannot be read or written are told about by the first save.
-        if let Ok((runs, found)) = state.clone().reclaim().await {
-            start.ready.warnings.extend(interrupted(&runs, found));
-        }
-        match state.clone().save(start.task_record(None), Vec::new()).await {
-            Ok(()) => Ok((journal, state)),
-            // What somebody else wrote there is no reason not to run.
-            Err(error @ (HomeError::Damaged { .. } | HomeError::Version { .. })) => {
-                start.ready.warnings.push(format!("the state of the run is not kept: {}", chain(&error)));
-                Ok((journal, state))
-            }
-            Err(error) => {
-                journal.remove();
-                Err(match error {
-                    HomeError::Lock(source) => RunError::Lock(source),
-                    source => unusable(source),
-                })
-            }
-        }
+        let journal = Journal::create(home.clone(), run).map_err(unusable)?;
+        Ok(Records { journal, state: State::new(home.clone(), locks) })
     }
 }
 
@@ -241,13 +226,6 @@ fn planned(environment: &Environment, has_process: bool) -> Vec<PlannedVariable>
         given.chain(mark).map(|(name, origin)| PlannedVariable { name: name.to_owned(), origin }).collect();
     variables.sort_by(|a, b| a.name.cmp(&b.name));
     variables
-}
-
-/// What to tell about processes of runs whose own process was gone before they ended.
-fn interrupted(runs: &[RunId], found: usize) -> Option<String> {
-    let first = runs.first().filter(|_| found > 0)?;
-    let more = if runs.len() > 1 { format!(" and {} more", runs.len() - 1) } else { String::new() };
-    Some(format!("{found} processes that interrupted run {first}{more} had left were killed"))
 }
 
 /// What a run would start for one agent.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use aiswitch_agent::AgentId;
 use aiswitch_env::{EnvError, PresetName};
-use aiswitch_lock::LockError;
+use aiswitch_lock::{LockError, LockName};
 
 use crate::RunId;
 
@@ -96,7 +96,19 @@ pub enum RunError {
         #[source]
         source: HomeError,
     },
-    /// A lock of the home cannot be had.
+    /// The plan names locks, and the coordinator has neither a home nor another place for them.
+    #[error("the plan names lock `{name}`, and no place for locks is known")]
+    NoLocks {
+        /// The first lock that it names.
+        name: LockName,
+    },
+    /// The plan names the lock that every run takes for a moment, again and again, to write the state files.
+    #[error("lock `{name}` is the one of the state files, which every run needs")]
+    StateLock {
+        /// The lock.
+        name: LockName,
+    },
+    /// A lock of the plan or of the home cannot be had.
     #[error(transparent)]
     Lock(#[from] LockError),
 }

@@ -5,7 +5,7 @@ use aiswitch_tokens::{Cost, Usage};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentReport, RunId, RunMode, RunReport};
+use crate::{AgentReport, LockWait, RunId, RunMode, RunReport};
 
 /// The version of the form of events; within one, fields and types may be added, none changed.
 pub const EVENT_VERSION: u32 = 1;
@@ -36,7 +36,12 @@ pub struct RunEvent {
 #[serde(tag = "type", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RunEventKind {
-    /// The run began; always the first event.
+    /// The run waits for a lock, or the lock that it waits for has another holder; nothing has started yet.
+    Waiting {
+        /// For which lock, and who has it.
+        wait: LockWait,
+    },
+    /// The run began; only waits for locks come before it.
     RunStarted {
         /// Whether its agents work side by side or one after the other.
         mode: RunMode,

@@ -52,7 +52,7 @@ impl Journal {
     }
 
     /// Takes the folder back, for a run that does not start.
-    pub(crate) fn remove(self) {
+    pub(crate) fn remove(&self) {
         // The error that keeps the run from starting says more than one of tidying up after it.
         drop(std::fs::remove_dir_all(self.home.run_dir(&self.run)));
     }

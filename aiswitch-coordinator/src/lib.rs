@@ -8,6 +8,7 @@ mod event;
 mod heard;
 mod home;
 mod journal;
+mod locks;
 mod nearest;
 mod part;
 mod plan;
@@ -23,6 +24,7 @@ pub use error::{HomeError, RunError};
 pub use event::{EVENT_VERSION, RunEvent, RunEventKind};
 pub use home::Home;
 pub use journal::EVENTS_BYTES_MAX;
+pub use locks::{LockHolder, LockWait, take_locks};
 pub use nearest::nearest;
 pub use part::ANSWER_BYTES_MAX;
 pub use plan::{
@@ -43,6 +45,6 @@ pub use aiswitch_agent::{
     PermissionMode, TaskError, TaskResult, TaskSpec, TaskStatus, ToolPhase, built_in, built_ins, guard_main,
 };
 pub use aiswitch_env::{Ambient, DataKeys, Origin, Preset, PresetName};
-pub use aiswitch_lock::{FileLockManager, LockManager, MemoryLockManager};
+pub use aiswitch_lock::{FileLockManager, LockManager, LockName, MemoryLockManager};
 pub use aiswitch_tokens::{Cost, CostSource, CostSummary, NanoUsd, Usage, UsageSummary};
 pub use tokio_util::sync::CancellationToken;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aiswitch_agent::{AgentId, PermissionMode};
 use aiswitch_env::PresetName;
+use aiswitch_lock::{LockName, TIMEOUT_DEFAULT};
 use serde::{Deserialize, Serialize};
 
 /// How many agents of a parallel run work at the same time unless the plan says otherwise.
@@ -38,12 +39,17 @@ pub struct Plan {
     pub on_failure: OnFailure,
     /// How the answers become one.
     pub aggregate: Aggregate,
+    /// What the run has to itself: taken before anything starts, let go after the report.
+    pub locks: Vec<LockName>,
+    /// How long all locks together are waited for.
+    pub lock_timeout: Duration,
 }
 
 impl Plan {
     /// A plan without agents.
     ///
-    /// It works in parallel, without time-outs, goes on after a failure and lists all answers.
+    /// It works in parallel, without time-outs, goes on after a failure, lists all answers and takes no lock; one that it
+    /// is told to take is waited for half a minute.
     pub fn new(prompt: impl Into<String>, cwd: impl Into<PathBuf>) -> Self {
         Self {
             prompt: prompt.into(),
@@ -55,6 +61,8 @@ impl Plan {
             idle_timeout: None,
             on_failure: OnFailure::Continue,
             aggregate: Aggregate::List,
+            locks: Vec::new(),
+            lock_timeout: TIMEOUT_DEFAULT,
         }
     }
 
@@ -110,6 +118,20 @@ impl Plan {
     #[must_use]
     pub fn with_aggregate(mut self, aggregate: Aggregate) -> Self {
         self.aggregate = aggregate;
+        self
+    }
+
+    /// Adds a lock that the run has to itself while it goes on.
+    #[must_use]
+    pub fn with_lock(mut self, lock: LockName) -> Self {
+        self.locks.push(lock);
+        self
+    }
+
+    /// Sets how long all locks together are waited for; zero takes what is free and else gives up.
+    #[must_use]
+    pub fn with_lock_timeout(mut self, lock_timeout: Duration) -> Self {
+        self.lock_timeout = lock_timeout;
         self
     }
 

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use aiswitch_agent::{Agent, AgentId, Launch, PermissionMode, Profile, TaskSpec};
 use aiswitch_env::{Ambient, Environment, FlatPreset, PresetName, is_redirecting};
+use aiswitch_lock::{LockError, LockName};
 
 use crate::nearest::nearest;
 use crate::plan::{AGENTS_MAX, PROMPT_BYTES_MAX};
+use crate::state::state_lock;
 use crate::{Assignment, Coordinator, Plan, RunError, RunId};
 
 /// A plan that can start.
@@ -70,6 +72,7 @@ impl Coordinator {
         }
         check_unique(self.agents.iter().map(|agent| &agent.profile().id))?;
         check_unique(plan.agents.iter().map(|assignment| &assignment.agent))?;
+        check_locks(&plan.locks)?;
         let cwd = check_cwd(&plan.cwd)?;
         let mut warnings = Vec::new();
         let mut agents = Vec::with_capacity(plan.agents.len());
@@ -144,6 +147,21 @@ fn check_unique<'a>(names: impl Iterator<Item = &'a AgentId>) -> Result<(), RunE
     for name in names {
         if !seen.insert(name) {
             return Err(RunError::DuplicateAgent { name: name.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// Each lock has a name that can be one, none is named twice, and none is needed by the run itself.
+fn check_locks(locks: &[LockName]) -> Result<(), RunError> {
+    let mut seen = BTreeSet::new();
+    for lock in locks {
+        lock.file_name()?;
+        if !seen.insert(lock) {
+            return Err(LockError::NamedTwice { name: lock.clone() }.into());
+        }
+        if *lock == state_lock() {
+            return Err(RunError::StateLock { name: lock.clone() });
         }
     }
     Ok(())

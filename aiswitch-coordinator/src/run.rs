@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aiswitch_agent::{AgentEvent, AgentId, Guard, Limits, TaskError, sweep};
 use aiswitch_env::{Redactor, RedactorStream};
+use aiswitch_lock::{LockError, LockGuard, LockManager, LockOptions, PURPOSE_BYTES_MAX};
 use aiswitch_tokens::{Cost, UsageRecord, UsageSummary};
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
@@ -15,10 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::aggregate::{aggregate_results, hand_over};
 use crate::clock;
-use crate::error::{HomeError, chain};
+use crate::error::{HomeError, RunError, chain};
 use crate::event::EVENT_VERSION;
 use crate::heard::{Heard, Told, kind_of, masked_denial, usage_of};
 use crate::journal::Journal;
+use crate::locks::take_locks;
 use crate::part::{Part, PartEnd, Verdict, judge, run_part, with_hint};
 use crate::ready::Ready;
 use crate::report::REPORT_VERSION;
@@ -51,7 +53,14 @@ pub(crate) struct Start<'a> {
     pub(crate) guard: Option<Guard>,
     pub(crate) cancel: CancellationToken,
     /// Where it is kept; `None` keeps nothing.
-    pub(crate) records: Option<(Journal, State)>,
+    pub(crate) records: Option<Records>,
+}
+
+/// Where a run is kept.
+#[derive(Debug)]
+pub(crate) struct Records {
+    pub(crate) journal: Journal,
+    pub(crate) state: State,
 }
 
 /// A run that goes on.
@@ -68,6 +77,8 @@ pub(crate) struct Run<'a, F> {
     /// Stops all parts; a child of the caller's token.
     stop: CancellationToken,
     halt: Option<Halt>,
+    /// The plan's locks, let go when the run is dropped.
+    held: Vec<LockGuard>,
     saves: JoinSet<Result<(), HomeError>>,
     state_changed: bool,
     seq: u64,
@@ -124,12 +135,71 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
             hearing,
             stop: start.cancel.child_token(),
             halt: None,
+            held: Vec::new(),
             saves: JoinSet::new(),
             state_changed: false,
             seq: 0,
             warnings: Vec::new(),
             on_event,
             start,
+        }
+    }
+
+    /// Takes the plan's locks and writes the first line of the run; nothing is left of a run that could not begin.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the locks; the folder of the run stays.
+    pub(crate) async fn begin(&mut self, locks: Option<&dyn LockManager>) -> Result<(), RunError> {
+        let begun = match self.take_locks(locks).await {
+            Ok(()) => self.save_first().await,
+            Err(error) => Err(error),
+        };
+        if let (Err(_), Some(records)) = (&begun, &self.start.records) {
+            records.journal.remove();
+        }
+        begun
+    }
+
+    async fn take_locks(&mut self, locks: Option<&dyn LockManager>) -> Result<(), RunError> {
+        let plan = self.start.plan;
+        let Some(locks) = locks.filter(|_| !plan.locks.is_empty()) else { return Ok(()) };
+        let agents: Vec<&str> = plan.agents.iter().map(|assignment| assignment.agent.as_ref()).collect();
+        let mut purpose = format!("run of {}", agents.join(", "));
+        purpose.truncate(purpose.floor_char_boundary(PURPOSE_BYTES_MAX));
+        let options = LockOptions::new()
+            .with_timeout(plan.lock_timeout)
+            .with_owner(self.start.id.to_string())
+            .with_purpose(purpose);
+        let cancel = self.start.cancel.clone();
+        let taken = take_locks(locks, &plan.locks, &options, |wait| {
+            self.tell(None, RunEventKind::Waiting { wait });
+        });
+        tokio::select! {
+            biased;
+            // A cancelled run goes on without locks, since it starts no agent.
+            () = cancel.cancelled() => {}
+            guards = taken => self.held = guards?,
+        }
+        Ok(())
+    }
+
+    /// Writes the run into the state files.
+    async fn save_first(&mut self) -> Result<(), RunError> {
+        let Some(Records { state, .. }) = &self.start.records else { return Ok(()) };
+        // Files that cannot be read or written are told about by the save.
+        if let Ok((runs, found)) = state.clone().reclaim().await {
+            self.start.ready.warnings.extend(interrupted(&runs, found));
+        }
+        match state.clone().save(self.start.task_record(None), Vec::new()).await {
+            Ok(()) => Ok(()),
+            // What somebody else wrote there is no reason not to run.
+            Err(error @ (HomeError::Damaged { .. } | HomeError::Version { .. })) => {
+                let warning = format!("the state of the run is not kept: {}", chain(&error));
+                self.start.ready.warnings.push(warning);
+                Ok(())
+            }
+            Err(HomeError::Lock(source)) => Err(RunError::Lock(source)),
+            Err(source) => Err(RunError::Home { path: state.home().root().to_owned(), source }),
         }
     }
 
@@ -190,7 +260,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         let ready = &self.start.ready.agents[index];
         let driver = ready.agent.profile().driver.to_string();
         self.tell(Some(index), RunEventKind::Started { driver });
-        let output_dir = match self.start.records.as_ref().map(|(journal, _)| journal.agent_dir(&id)) {
+        let output_dir = match self.start.records.as_ref().map(|records| records.journal.agent_dir(&id)) {
             Some(Ok(path)) => Some(path),
             Some(Err(error)) => {
                 self.warn(format!("the raw output of agent `{id}` is not kept: {}", chain(&error)));
@@ -362,7 +432,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
     /// Starts writing the state files, if the run is kept.
     fn save(&mut self, report: Option<&RunReport>) {
         self.state_changed = false;
-        let Some((_, state)) = &self.start.records else { return };
+        let Some(Records { state, .. }) = &self.start.records else { return };
         let process = ProcessMark::own();
         let agents = self.start.ready.agents.iter().zip(&self.slots).filter_map(|(ready, slot)| {
             let ((_, started_at), None) = (slot.started?, &slot.report) else { return None };
@@ -394,6 +464,10 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         if sweep(&self.start.id.to_string()) > 0 {
             self.warn("processes that agents had left running were killed".to_owned());
         }
+        let lost: Vec<LockError> = self.held.iter().filter_map(|lock| lock.verify().err()).collect();
+        for error in lost {
+            self.warn(chain(&error));
+        }
         let agents: Vec<AgentReport> = self.slots.iter().filter_map(|slot| slot.report.clone()).collect();
         let plan = self.start.plan;
         let mut report = RunReport {
@@ -414,7 +488,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
             warnings: self.warnings.clone(),
         };
         // The report first: a run that the state files show as ended has one.
-        if let Some(Err(error)) = self.start.records.as_ref().map(|(journal, _)| journal.keep(&report)) {
+        if let Some(Err(error)) = self.start.records.as_ref().map(|records| records.journal.keep(&report)) {
             self.warn(format!("the report is not kept: {}", chain(&error)));
         }
         self.save(Some(&report));
@@ -431,7 +505,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         let agent = index.map(|index| self.id(index));
         let event =
             RunEvent { v: EVENT_VERSION, run: self.start.id, seq: self.seq, at: clock::now(), agent, kind };
-        let added = self.start.records.as_mut().map(|(journal, _)| journal.add(&event));
+        let added = self.start.records.as_mut().map(|records| records.journal.add(&event));
         (self.on_event)(&event);
         if let Some(Err(error)) = added {
             self.warn(chain(&error));
@@ -502,4 +576,11 @@ fn panic_message(error: JoinError) -> String {
         }
     };
     error.try_into_panic().map_or_else(|error| error.to_string(), text)
+}
+
+/// What to tell about processes of runs whose own process was gone before they ended.
+fn interrupted(runs: &[RunId], found: usize) -> Option<String> {
+    let first = runs.first().filter(|_| found > 0)?;
+    let more = if runs.len() > 1 { format!(" and {} more", runs.len() - 1) } else { String::new() };
+    Some(format!("{found} processes that interrupted run {first}{more} had left were killed"))
 }

@@ -149,6 +149,11 @@ pub(crate) fn prompt_start(prompt: &str) -> String {
     line[..line.floor_char_boundary(PROMPT_START_BYTES_MAX)].to_owned()
 }
 
+/// The lock that all writers of the two files take.
+pub(crate) fn state_lock() -> LockName {
+    LockName::Resource("aiswitch/state".to_owned())
+}
+
 /// The two files, and the lock that all their writers take.
 #[derive(Clone, Debug)]
 pub(crate) struct State {
@@ -187,6 +192,16 @@ impl State {
         .await
     }
 
+    /// The keeper of the lock.
+    pub(crate) fn locks(&self) -> Arc<dyn LockManager> {
+        Arc::clone(&self.locks)
+    }
+
+    /// The home of both files.
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
+    }
+
     /// Writes what one run has to say into both files; what others wrote stays.
     pub(crate) async fn save(
         self,
@@ -206,8 +221,7 @@ impl State {
         act: impl FnOnce(&Home) -> Result<T, HomeError> + Send + 'static,
     ) -> Result<T, HomeError> {
         let options = LockOptions::new().with_timeout(LOCK_TIMEOUT).with_purpose("state files");
-        let name = LockName::Resource("state".to_owned());
-        let guard = self.locks.acquire(&name, &options).await.map_err(HomeError::Lock)?;
+        let guard = self.locks.acquire(&state_lock(), &options).await.map_err(HomeError::Lock)?;
         let (path, home) = (self.home.state_dir(), self.home);
         let act = move || {
             let done = act(&home);

@@ -1,6 +1,7 @@
 //! The only place where a process is started, and a secret becomes bytes for it.
 
 mod child;
+mod foreground;
 mod guard;
 mod guarded;
 mod output;
@@ -9,6 +10,7 @@ mod sweep;
 mod version;
 
 pub(crate) use child::{Child, Ended, Exit, Pipes};
+pub use foreground::foreground;
 pub(crate) use guard::probe_launch;
 pub use guard::{GUARD_MARKER, Guard, guard_main};
 pub use program::Launch;

@@ -6,6 +6,7 @@ mod doctor;
 mod echo;
 mod help;
 mod leak_check;
+mod locks;
 mod logs;
 mod result;
 mod run;
@@ -13,33 +14,35 @@ mod runs;
 mod schema;
 mod secrets;
 
+use std::process::ExitCode;
+
 use crate::args::{Args, Verb};
 use crate::caller::Caller;
 use crate::error::Error;
-use crate::exit::Code;
 use crate::output::Output;
 
 /// Does what the command line says.
 ///
 /// # Errors
 /// What ends it before it did so.
-pub(crate) fn dispatch(args: &Args, caller: &Caller) -> Result<Code, Error> {
+pub(crate) fn dispatch(args: &Args, caller: &Caller) -> Result<ExitCode, Error> {
     let output = Output::new(args, caller);
     let home = || caller.home(args.common.home.as_ref());
-    let code = match &args.verb {
-        Verb::Run(run) => run::run(run, home()?, caller, &output),
-        Verb::Agents(verb) => agents::agents(verb, &home()?, caller, &output),
-        Verb::Runs => runs::runs(&home()?, &output),
-        Verb::Result { run } => result::result(run, &home()?, &output),
-        Verb::Logs { run, agent } => logs::logs(run, agent.as_ref(), &home()?, &output),
-        Verb::LeakCheck { target } => leak_check::leak_check(target, &home()?, caller, &output),
-        Verb::Secrets(verb) => secrets::secrets(verb, &home()?, caller, &output),
-        Verb::Doctor => doctor::doctor(&home()?, caller, &output),
-        Verb::Schema { document } => Ok(schema::schema(*document, &output)),
-        Verb::Completions { shell } => Ok(completions::completions(*shell, &output)),
-        Verb::Help { topic } => help::help(topic, &output),
-        Verb::Echo(echo) => echo::echo(echo),
-    }?;
+    let code: ExitCode = match &args.verb {
+        Verb::Run(run) => run::run(run, home()?, caller, &output)?.into(),
+        Verb::Agents(verb) => agents::agents(verb, &home()?, caller, &output)?.into(),
+        Verb::Runs => runs::runs(&home()?, &output)?.into(),
+        Verb::Result { run } => result::result(run, &home()?, &output)?.into(),
+        Verb::Logs { run, agent } => logs::logs(run, agent.as_ref(), &home()?, &output)?.into(),
+        Verb::LeakCheck { target } => leak_check::leak_check(target, &home()?, caller, &output)?.into(),
+        Verb::Secrets(verb) => secrets::secrets(verb, &home()?, caller, &output)?.into(),
+        Verb::Locks(verb) => locks::locks(verb, &home()?, &output)?,
+        Verb::Doctor => doctor::doctor(&home()?, caller, &output)?.into(),
+        Verb::Schema { document } => schema::schema(*document, &output).into(),
+        Verb::Completions { shell } => completions::completions(*shell, &output).into(),
+        Verb::Help { topic } => help::help(topic, &output)?.into(),
+        Verb::Echo(echo) => echo::echo(echo)?.into(),
+    };
     output.finish()?;
     Ok(code)
 }

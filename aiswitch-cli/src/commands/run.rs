@@ -10,7 +10,7 @@ use aiswitch_coordinator::{
     RunEventKind, RunReport, TaskError,
 };
 use serde::Serialize;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 use tokio::time::Instant;
 
 use crate::args::{OutputFormat, RunArgs};
@@ -22,6 +22,7 @@ use crate::error::Error;
 use crate::exit::Code;
 use crate::output::{Output, human};
 use crate::prompt;
+use crate::signals::{Signals, code_of};
 
 /// How long after a signal another one counts as the same.
 ///
@@ -49,8 +50,10 @@ pub(crate) fn run(args: &RunArgs, home: Home, caller: &Caller, output: &Output) 
         return Ok(Code::Completed);
     }
     let on_event = |event: &RunEvent| {
-        if let RunEventKind::RunStarted { .. } = event.kind {
-            tell_note();
+        match &event.kind {
+            RunEventKind::RunStarted { .. } => tell_note(),
+            RunEventKind::Waiting { wait } => output.note(&wait.to_string()),
+            _ => {}
         }
         match output.format {
             OutputFormat::StreamJson => output.json_line(event),
@@ -97,57 +100,25 @@ async fn hear_signals(
     output: &Output,
     on_event: impl FnMut(&RunEvent) + Send,
 ) -> Result<(RunReport, Option<Code>), Error> {
-    let mut signals = Signals::listen()?;
+    // nohup has the end of the terminal ignored.
+    let hang_up = Some(SignalKind::hangup()).filter(|signal| !caller::ignores(*signal));
+    let mut signals =
+        Signals::listen([SignalKind::interrupt(), SignalKind::terminate()].into_iter().chain(hang_up))?;
     let cancel = CancellationToken::new();
     let mut run = pin!(coordinator.run(plan, cancel.clone(), on_event));
     let mut first: Option<(Instant, Code)> = None;
     loop {
         tokio::select! {
             report = &mut run => return Ok((report?, first.map(|(_, code)| code))),
-            code = signals.next() => match first {
+            signal = signals.next() => match first {
                 None => {
-                    first = Some((Instant::now(), code));
+                    first = Some((Instant::now(), code_of(signal)));
                     cancel.cancel();
                     output.note("stopping all agents; a second signal kills them");
                 }
                 Some((at, _)) if at.elapsed() < SAME_SIGNAL => {}
-                Some(_) => return Err(Error::Killed { code }),
+                Some(_) => return Err(Error::Killed { code: code_of(signal) }),
             }
-        }
-    }
-}
-
-/// The signals that end a run.
-#[derive(Debug)]
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    /// The end of the terminal; `None` where the caller wants it ignored, as nohup does.
-    hang_up: Option<Signal>,
-}
-
-impl Signals {
-    fn listen() -> Result<Self, Error> {
-        let listen = |kind| signal(kind).map_err(|source| Error::Signals { source });
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            hang_up: if caller::ignores_hang_up() { None } else { Some(listen(SignalKind::hangup())?) },
-        })
-    }
-
-    /// Waits for the next signal, and tells the exit code that it asks for.
-    async fn next(&mut self) -> Code {
-        let hang_up = async {
-            match &mut self.hang_up {
-                Some(hang_up) => hang_up.recv().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            _ = self.interrupt.recv() => Code::Interrupted,
-            _ = self.terminate.recv() => Code::Terminated,
-            _ = hang_up => Code::Terminated,
         }
     }
 }

@@ -55,6 +55,7 @@ pub(crate) fn log_line(event: &RunEvent) -> String {
 /// What happened, in one line.
 fn words(kind: &RunEventKind) -> String {
     let plain = match kind {
+        RunEventKind::Waiting { wait } => wait.to_string(),
         RunEventKind::RunStarted { agents, .. } => {
             format!("run of {}", agents.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", "))
         }

@@ -12,6 +12,7 @@ mod bad_input;
 mod config;
 mod documented;
 mod harness;
+mod locks;
 mod mock_llm;
 mod orphans;
 mod real_agents;

@@ -25,6 +25,8 @@ fn the_exit_codes_are_those_of_the_contract() {
   7  a quota or budget was used up
   8  the verification failed
  20  no agent is there that could be used
+126  the command of `locks run` cannot be run
+127  the command of `locks run` is not there
 130  ended by SIGINT (Ctrl-C)
 143  ended by SIGTERM
 "
@@ -32,14 +34,25 @@ fn the_exit_codes_are_those_of_the_contract() {
     let codes = show(&sandbox, &["help", "exit-codes", "--json"]).json();
     let numbers: Vec<u64> =
         codes.as_array().unwrap().iter().filter_map(|code| code["code"].as_u64()).collect();
-    assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 7, 8, 20, 130, 143]);
+    assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 7, 8, 20, 126, 127, 130, 143]);
 }
 
 #[test]
 fn help_explains_every_verb_and_only_these() {
     let sandbox = Sandbox::new();
-    for verb in ["run", "exec", "agents", "runs", "result", "logs", "doctor", "schema", "completions", "help"]
-    {
+    for verb in [
+        "run",
+        "exec",
+        "agents",
+        "runs",
+        "result",
+        "logs",
+        "locks",
+        "doctor",
+        "schema",
+        "completions",
+        "help",
+    ] {
         let by_verb = show(&sandbox, &["help", verb]);
         assert_eq!(by_verb.code, Some(0), "{by_verb}");
         if !["exec", "help"].contains(&verb) {

@@ -4,6 +4,7 @@
 mod door;
 mod environment;
 mod examples;
+mod locks;
 mod order;
 mod parallel;
 mod processes;
