@@ -4,11 +4,20 @@
 #![expect(clippy::disallowed_methods, reason = "each contender is a child process on real pipes")]
 #![expect(clippy::print_stdout, reason = "the table of ratios is the result")]
 
+#[cfg(feature = "peers")]
+#[path = "rpc_roundtrip/acp.rs"]
+mod acp;
 #[path = "rpc_roundtrip/contenders.rs"]
 mod contenders;
 #[cfg(feature = "peers")]
+#[path = "rpc_roundtrip/jsonrpsee.rs"]
+mod jsonrpsee;
+#[cfg(feature = "peers")]
 #[path = "rpc_roundtrip/peers.rs"]
 mod peers;
+#[cfg(feature = "peers")]
+#[path = "rpc_roundtrip/rmcp.rs"]
+mod rmcp;
 
 use std::time::{Duration, Instant};
 

@@ -22,8 +22,9 @@ use crate::dispatch::Dispatch;
 use crate::error::{CallError, CloseReason, ConnectionError};
 use crate::method::{NotificationMethod, RequestMethod};
 use crate::options::Options;
-use crate::peer::{Peer, Shared};
+use crate::peer::Peer;
 use crate::router::Router;
+use crate::shared::Shared;
 
 /// A connection over a pair of blocking streams.
 ///

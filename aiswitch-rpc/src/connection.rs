@@ -14,8 +14,9 @@ use crate::codec::Decoder;
 use crate::dispatch::Dispatch;
 use crate::error::{CloseReason, ConnectionError};
 use crate::options::Options;
-use crate::peer::{Peer, Phase, Shared};
+use crate::peer::Peer;
 use crate::router::Router;
+use crate::shared::{Phase, Shared};
 
 /// The most bytes of a write buffer that are kept for reuse.
 const KEPT_BYTES_MAX: usize = 64 * 1024;

@@ -15,9 +15,10 @@ use crate::codec::{Decoder, Framing};
 use crate::error::{CloseReason, ConnectionError, FrameError};
 use crate::message::{self, Content, ErrorObject, Id, JsonRpcMember, Message, RefusedFrame, error_code};
 use crate::options::{CancelStyle, Integrity, MALFORMED_REPLIES_MAX, OnMalformed, Options};
-use crate::peer::{Peer, Phase, Shared};
+use crate::peer::Peer;
 use crate::router::{self, CancelFlag, Event, Input, Refused, Router};
 use crate::seal::{self, IntegrityFault, check_seal};
+use crate::shared::{Phase, Shared};
 use crate::tasks::Tasks;
 
 /// The most bytes of a noise line that an event carries.

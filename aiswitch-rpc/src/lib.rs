@@ -5,6 +5,7 @@ pub mod message;
 pub mod protocol;
 
 mod canonical;
+mod checksum;
 mod error;
 mod method;
 mod options;
@@ -14,6 +15,7 @@ mod calls;
 mod dispatch;
 mod peer;
 mod router;
+mod shared;
 mod tasks;
 mod waiters;
 

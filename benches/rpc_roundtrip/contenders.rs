@@ -94,6 +94,45 @@ pub(crate) fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime can be made")
 }
 
+/// The pipes of a child, as a runtime drives them.
+pub(crate) fn pipes(
+    runtime: &Runtime,
+    stdin: ChildStdin,
+    stdout: ChildStdout,
+) -> (tokio::process::ChildStdin, tokio::process::ChildStdout) {
+    let _entered = runtime.enter();
+    let input = tokio::process::ChildStdin::from_std(stdin).expect("it is a pipe");
+    let output = tokio::process::ChildStdout::from_std(stdout).expect("it is a pipe");
+    (input, output)
+}
+
+/// Makes `count` calls, `window` of them at a time.
+#[cfg(feature = "peers")]
+pub(crate) fn in_window<Call, Called>(runtime: &Runtime, window: usize, count: usize, call: Call)
+where
+    Call: Fn() -> Called + Clone + Send + 'static,
+    Called: Future<Output = ()> + Send,
+{
+    runtime.block_on(async {
+        if window == 1 {
+            for _ in 0..count {
+                call().await;
+            }
+            return;
+        }
+        let mut workers = JoinSet::new();
+        for _ in 0..window {
+            let call = call.clone();
+            workers.spawn(async move {
+                for _ in 0..count / window {
+                    call().await;
+                }
+            });
+        }
+        while workers.join_next().await.is_some() {}
+    });
+}
+
 /// Runs the child's side of a contender.
 pub(crate) fn serve(kind: &str) {
     match kind {
@@ -167,10 +206,7 @@ impl Raw {
     fn start(payload: &Payload) -> Self {
         let runtime = runtime();
         let (child, stdin, stdout) = spawn("raw");
-        let entered = runtime.enter();
-        let input = tokio::process::ChildStdin::from_std(stdin).expect("it is a pipe");
-        let output = tokio::process::ChildStdout::from_std(stdout).expect("it is a pipe");
-        drop(entered);
+        let (input, output) = pipes(&runtime, stdin, stdout);
         Self { runtime, child, input, output, message: raw_message(payload) }
     }
 }
@@ -276,13 +312,10 @@ impl Ours {
     fn start(name: &'static str, integrity: Integrity, payload: &Payload) -> Self {
         let runtime = runtime();
         let (child, stdin, stdout) = spawn(name);
-        let entered = runtime.enter();
-        let input = tokio::process::ChildStdin::from_std(stdin).expect("it is a pipe");
-        let output = tokio::process::ChildStdout::from_std(stdout).expect("it is a pipe");
+        let (input, output) = pipes(&runtime, stdin, stdout);
         let options = Options::default().with_integrity(integrity);
         let (peer, connection) = connect(output, input, Router::new(), options);
         runtime.spawn(connection.run());
-        drop(entered);
         Self { name, runtime, child, peer, payload: payload.clone() }
     }
 }

@@ -8,10 +8,14 @@ use async_lsp::router::Router;
 use async_lsp::{MainLoop, ServerSocket};
 use lsp_server::{Connection, Message, RequestId, Response};
 use tokio::runtime::Runtime;
-use tokio::task::JoinSet;
 use tokio_util::compat::{TokioAsyncReadCompatExt, TokioAsyncWriteCompatExt};
 
-use crate::contenders::{Contender, EchoItems, EchoText, Items, Payload, Text, runtime, spawn};
+use crate::acp::Acp;
+use crate::contenders::{
+    Contender, EchoItems, EchoText, Items, Payload, Text, in_window, pipes, runtime, spawn,
+};
+use crate::jsonrpsee::Jsonrpsee;
+use crate::rmcp::Rmcp;
 
 impl Request for EchoText {
     type Params = Text;
@@ -41,6 +45,9 @@ pub(crate) fn serve(kind: &str) {
             // It ends with an error when the parent closes the pipe without the exit of its protocol.
             drop(server.run_buffered(stdin, stdout).await);
         }),
+        "jsonrpsee" => crate::jsonrpsee::serve(),
+        "agent-client-protocol" => crate::acp::serve(),
+        "rmcp" => crate::rmcp::serve(),
         other => panic!("no contender `{other}`"),
     }
 }
@@ -62,7 +69,13 @@ fn serve_lsp_server() {
 
 /// The peers, to be measured beside ours.
 pub(crate) fn all(payload: &Payload) -> Vec<Box<dyn Contender>> {
-    vec![Box::new(LspServer::start(payload)), Box::new(AsyncLsp::start(payload))]
+    vec![
+        Box::new(AsyncLsp::start(payload)),
+        Box::new(Jsonrpsee::start(payload)),
+        Box::new(Acp::start(payload)),
+        Box::new(Rmcp::start(payload)),
+        Box::new(LspServer::start(payload)),
+    ]
 }
 
 struct LspServer {
@@ -135,21 +148,16 @@ impl AsyncLsp {
         let runtime = runtime();
         let (child, stdin, stdout) = spawn("async-lsp");
         let (client, server) = MainLoop::new_client(|_server| Router::new(()));
-        let entered = runtime.enter();
-        let input = tokio::process::ChildStdin::from_std(stdin).expect("it is a pipe");
-        let output = tokio::process::ChildStdout::from_std(stdout).expect("it is a pipe");
+        let (input, output) = pipes(&runtime, stdin, stdout);
         runtime.spawn(async move { client.run_buffered(output.compat(), input.compat_write()).await });
-        drop(entered);
         Self { runtime, child, server, payload: payload.clone() }
     }
 }
 
-async fn call(server: &ServerSocket, payload: &Payload) {
+async fn call(server: ServerSocket, payload: Payload) {
     match payload {
-        Payload::Text(text) => drop(server.request::<EchoText>(text.clone()).await.expect("it is echoed")),
-        Payload::Items(items) => {
-            drop(server.request::<EchoItems>(items.clone()).await.expect("it is echoed"));
-        }
+        Payload::Text(text) => drop(server.request::<EchoText>(text).await.expect("it is echoed")),
+        Payload::Items(items) => drop(server.request::<EchoItems>(items).await.expect("it is echoed")),
     }
 }
 
@@ -163,25 +171,8 @@ impl Contender for AsyncLsp {
     }
 
     fn run(&mut self, window: usize, count: usize) {
-        let Self { runtime, server, payload, .. } = self;
-        runtime.block_on(async {
-            if window == 1 {
-                for _ in 0..count {
-                    call(server, payload).await;
-                }
-                return;
-            }
-            let mut workers = JoinSet::new();
-            for _ in 0..window {
-                let (server, payload) = (server.clone(), payload.clone());
-                workers.spawn(async move {
-                    for _ in 0..count / window {
-                        call(&server, &payload).await;
-                    }
-                });
-            }
-            while workers.join_next().await.is_some() {}
-        });
+        let (server, payload) = (self.server.clone(), self.payload.clone());
+        in_window(&self.runtime, window, count, move || call(server.clone(), payload.clone()));
     }
 }
 

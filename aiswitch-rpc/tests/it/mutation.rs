@@ -1,8 +1,12 @@
 //! Random and mutated frames: nothing panics, memory stays bounded, the next good message is answered.
 
 use aiswitch_rpc::blocking::Connection;
-use aiswitch_rpc::codec::Decoder;
-use aiswitch_rpc::{Framing, Options, Router};
+use aiswitch_rpc::codec::{Decoder, encode_frame};
+use aiswitch_rpc::message::{Content, JsonRpcMember, parse};
+use aiswitch_rpc::{FrameReader, Framing, Options, Router, connect};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex, split};
+
+use crate::support::within;
 
 const CASES: &str = include_str!("../data/conformance.jsonl");
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus");
@@ -135,6 +139,98 @@ fn mutated_bytes_mean_the_same_in_whatever_pieces_they_arrive() {
             let whole = said(framing, &mutant, mutant.len().max(1));
             let piece_bytes = 1 + random.below(7);
             assert_eq!(said(framing, &mutant, piece_bytes), whole, "mutant {number}: {mutant:?}");
+        }
+    }
+}
+
+const LAST: &[u8] = br#"{"jsonrpc":"2.0","id":"last","method":"echo","params":[1]}"#;
+
+/// A stream of mutants, each in a frame of its true length, and a good request behind them.
+fn framed_mutants(framing: Framing, seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
+    let mut input = Vec::new();
+    for _ in 0..MUTANTS_A_STREAM {
+        let mutant = mutate(&seeds[random.below(seeds.len())], random);
+        encode_frame(framing, &[&mutant], &mut input);
+    }
+    encode_frame(framing, &[LAST], &mut input);
+    input
+}
+
+#[test]
+fn mutated_bodies_of_true_length_never_hide_the_next_good_message() {
+    let (seeds, mut random) = (seeds(), Random(0x2545_f491_4f6c_dd1d));
+    for stream in 0..MUTANTS / MUTANTS_A_STREAM / 4 {
+        let input = framed_mutants(Framing::ContentLength, &seeds, &mut random);
+        let output = serve(&input, Framing::ContentLength);
+        assert!(output.ends_with(b"\"id\":\"last\",\"result\":[1]}"), "stream {stream}");
+    }
+}
+
+#[tokio::test]
+async fn the_asynchronous_peer_answers_behind_mutants_in_either_framing() {
+    let (seeds, mut random) = (seeds(), Random(0x6a09_e667_f3bc_c909));
+    for stream in 0..MUTANTS / MUTANTS_A_STREAM / 8 {
+        let framing = [Framing::Lines, Framing::ContentLength][stream % 2];
+        let input = framed_mutants(framing, &seeds, &mut random);
+        let (near, far) = duplex(FRAME_BYTES_MAX);
+        let (reader, writer) = split(near);
+        let router = Router::new().request_untyped("echo", |params, _context| async move { Ok(params) });
+        let options = Options::default().with_framing(framing).with_frame_bytes_max(FRAME_BYTES_MAX);
+        let (_peer, connection) = connect(reader, writer, router, options);
+        let (mut answers, mut requests) = split(far);
+        let send = async {
+            requests.write_all(&input).await.expect("the peer reads on");
+            requests.shutdown().await.expect("the peer reads on");
+        };
+        let mut output = Vec::new();
+        let receive = answers.read_to_end(&mut output);
+        let (_ended, (), received) = within(async { tokio::join!(connection.run(), send, receive) }).await;
+        received.expect("the peer ends its output");
+        let last = output.trim_ascii_end();
+        assert!(last.ends_with(b"\"id\":\"last\",\"result\":[1]}"), "stream {stream}");
+    }
+}
+
+#[tokio::test]
+async fn the_frame_reader_says_of_mutants_what_the_decoder_says() {
+    let (seeds, mut random) = (seeds(), Random(0xbb67_ae85_84ca_a73b));
+    for number in 0..MUTANTS / 100 {
+        let mutant = mutate(&seeds[random.below(seeds.len())], &mut random);
+        for framing in [Framing::Lines, Framing::ContentLength] {
+            let mut decoder = Decoder::new(framing, 64);
+            let mut decoded = Vec::new();
+            decoder.push(&mutant);
+            while let Some(frame) = decoder.next_frame().transpose() {
+                decoded.push(frame.map(str::to_owned).map_err(|error| error.to_string()));
+            }
+            if let Some(frame) = decoder.finish().transpose() {
+                decoded.push(frame.map(str::to_owned).map_err(|error| error.to_string()));
+            }
+            let mut reader = FrameReader::new(&mutant[..], framing, 64);
+            let mut read = Vec::new();
+            while read.len() <= decoded.len()
+                && let Some(frame) = reader.next().await.transpose()
+            {
+                read.push(frame.map(str::to_owned).map_err(|error| error.to_string()));
+            }
+            assert_eq!(read, decoded, "mutant {number}: {mutant:?}");
+        }
+    }
+}
+
+#[test]
+fn a_mutated_message_means_one_thing_and_reading_it_never_panics() {
+    let (seeds, mut random) = (seeds(), Random(0x3c6e_f372_fe94_f82b));
+    for _ in 0..MUTANTS / 10 {
+        let mutant = mutate(&seeds[random.below(seeds.len())], &mut random);
+        let text = String::from_utf8_lossy(&mutant);
+        for jsonrpc in [JsonRpcMember::Required, JsonRpcMember::Optional] {
+            let content = parse(&text, jsonrpc);
+            assert!(content.is_err() || serde_json::from_str::<&serde_json::value::RawValue>(&text).is_ok());
+            if let Ok(Content::Batch(elements)) = content {
+                let readable = elements.iter().all(|element| parse(element.get(), jsonrpc).is_ok());
+                assert!(readable, "an element of a batch is no JSON: {text}");
+            }
         }
     }
 }

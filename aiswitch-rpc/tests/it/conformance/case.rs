@@ -3,7 +3,6 @@
 use serde_json::Value;
 
 pub(super) struct Case {
-    pub(super) name: String,
     pub(super) role: String,
     pub(super) framing: String,
     pub(super) config: Value,
@@ -13,11 +12,44 @@ pub(super) struct Case {
     pub(super) events: Vec<String>,
 }
 
+/// Every member that a case may have; one that is not understood must not be passed over.
+const MEMBERS: [&str; 16] = [
+    "name",
+    "level",
+    "notes",
+    "role",
+    "framing",
+    "config",
+    "input",
+    "input_b64",
+    "input_len",
+    "input_parts",
+    "eof",
+    "steps",
+    "expect",
+    "order",
+    "state",
+    "events",
+];
+
 impl Case {
     pub(super) fn read(value: &Value) -> Result<Self, String> {
+        known_members(value, &MEMBERS)?;
+        one_of(value, "level", &["must", "should", "policy"])?;
+        one_of(value, "role", &["server", "client", "peer"])?;
+        one_of(value, "framing", &["ndjson", "content-length"])?;
+        one_of(value, "order", &["any", "strict"])?;
+        one_of(value, "state", &["open", "closed"])?;
         let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
         let mut steps = value["steps"].as_array().cloned().unwrap_or_default();
         if let Some(input) = input(value)? {
+            if value["input_len"].as_u64().is_some_and(|bytes| bytes != input.len() as u64) {
+                return Err(format!(
+                    "`input_len` is {}, the input has {} bytes",
+                    value["input_len"],
+                    input.len()
+                ));
+            }
             steps.push(serde_json::json!({"bytes": input}));
             if value["eof"] == true {
                 steps.push(serde_json::json!({"close": "input"}));
@@ -30,7 +62,6 @@ impl Case {
             return Err("the case has neither input nor steps".to_owned());
         }
         Ok(Self {
-            name: text("name"),
             role: text("role"),
             framing: text("framing"),
             config: value["config"].clone(),
@@ -43,6 +74,34 @@ impl Case {
 
     pub(super) fn config_text(&self) -> String {
         if self.config.is_null() { "{}".to_owned() } else { self.config.to_string() }
+    }
+}
+
+/// Checks that an object has no member that is not understood.
+pub(super) fn known_members(value: &Value, names: &[&str]) -> Result<(), String> {
+    let members = value.as_object().ok_or_else(|| format!("{value} is no object"))?;
+    match members.keys().find(|name| !names.contains(&name.as_str())) {
+        Some(name) => Err(format!("member `{name}` is not known")),
+        None => Ok(()),
+    }
+}
+
+/// The one member of a step.
+pub(super) fn only_member(step: &Value) -> Result<(&String, &Value), String> {
+    let mut members = step.as_object().into_iter().flatten();
+    match (members.next(), members.next()) {
+        (Some(member), None) => Ok(member),
+        _ => Err(format!("step {step} is not one thing to do")),
+    }
+}
+
+/// Checks that a member, if it is there, has one of the words that are understood.
+fn one_of(value: &Value, name: &str, words: &[&str]) -> Result<(), String> {
+    match value.get(name) {
+        Some(word) if !word.as_str().is_some_and(|word| words.contains(&word)) => {
+            Err(format!("`{name}` cannot be {word}: use one of {words:?}"))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, duplex, split};
 use tokio::task::JoinHandle;
 
-use super::case::{Case, base64, long_text};
+use super::case::{Case, base64, known_members, long_text, only_member};
 use super::expect::{Names, expected, is_complete, is_told, take};
 use super::server::framing;
 
@@ -85,7 +85,7 @@ impl Session {
         if step.get("call").is_some() {
             return self.call(step).await;
         }
-        let (name, value) = step.as_object().and_then(|step| step.iter().next()).ok_or("an empty step")?;
+        let (name, value) = only_member(step)?;
         match name.as_str() {
             "send" => {
                 let text = self.names.fill(&long_text(value).ok_or("nothing to send")?);
@@ -123,18 +123,20 @@ impl Session {
             }
             "outcome" => self.outcome(value).await,
             "expect" => self.expect(case, value).await,
-            "assert" if value.as_str().is_some_and(|text| text.contains("no rpc.seal")) => {
+            "assert" if value.as_str().is_some_and(|text| text == "request carries no rpc.seal") => {
                 if self.last_request.contains("rpc.seal") {
                     Err("the request is sealed".to_owned())
                 } else {
                     Ok(())
                 }
             }
+            "assert" => Err(format!("the runner does not know how to check {value}")),
             other => Err(format!("step `{other}` is not known")),
         }
     }
 
     async fn call(&mut self, step: &Value) -> Result<(), String> {
+        known_members(step, &["call", "as", "params", "timeout_ms"])?;
         let timeout = step["timeout_ms"].as_u64().map(Duration::from_millis);
         let peer = self.peer.with_call_timeout(timeout);
         let method = step["call"].as_str().unwrap_or_default().to_owned();
@@ -171,7 +173,7 @@ impl Session {
     }
 
     async fn expect(&mut self, case: &Case, list: &Value) -> Result<(), String> {
-        let mut expected = expected(list);
+        let mut expected = expected(list)?;
         if expected.is_empty() {
             return match self.next(SILENCE).await {
                 Ok(frame) => Err(format!("unexpected output {frame}")),

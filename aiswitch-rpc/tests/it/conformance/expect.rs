@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::case::long_text;
+use super::case::{known_members, long_text};
 
 /// Ids that are chosen at run time, by the names that a case gives them.
 #[derive(Default)]
@@ -74,12 +74,16 @@ pub(super) struct Expected {
     found: u64,
 }
 
-pub(super) fn expected(list: &Value) -> Vec<Expected> {
+pub(super) fn expected(list: &Value) -> Result<Vec<Expected>, String> {
+    const MEMBERS: [&str; 10] =
+        ["id", "result", "result_raw", "error", "any_of", "batch", "any_order", "method", "params", "count"];
+    let outputs = list.as_array().ok_or_else(|| format!("{list} is no list of outputs"))?;
     let read = |output: &Value| {
+        known_members(output, &MEMBERS)?;
         let count = |index: usize| output["count"][index].as_u64().unwrap_or(1);
-        Expected { output: output.clone(), least: count(0), most: count(1), found: 0 }
+        Ok(Expected { output: output.clone(), least: count(0), most: count(1), found: 0 })
     };
-    list.as_array().into_iter().flatten().map(read).collect()
+    outputs.iter().map(read).collect()
 }
 
 pub(super) fn is_complete(expected: &[Expected]) -> bool {

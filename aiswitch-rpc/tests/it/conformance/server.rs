@@ -11,8 +11,9 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::case::{Case, base64, long_text};
+use super::case::{Case, base64, long_text, only_member};
 use super::expect::{Expected, Names, expected, is_complete, is_told, take};
+use super::prose;
 use crate::echo_adapter::example;
 
 /// How long an answer may take.
@@ -129,7 +130,7 @@ impl Session {
     }
 
     async fn step(&mut self, case: &Case, step: &Value) -> Result<(), String> {
-        let (name, value) = step.as_object().and_then(|step| step.iter().next()).ok_or("an empty step")?;
+        let (name, value) = only_member(step)?;
         match name.as_str() {
             "bytes" => {
                 let bytes = value.as_array().into_iter().flatten().filter_map(Value::as_u64);
@@ -168,14 +169,14 @@ impl Session {
             "answer_all" => self.answered = value.as_str().map(str::to_owned),
             "send_many" => self.send_many(value).await?,
             "expect" => self.expect(case, value).await?,
-            "assert" => {}
+            "assert" => prose::holds_by_steps(value)?,
             other => return Err(format!("step `{other}` is not known")),
         }
         Ok(())
     }
 
     async fn expect(&mut self, case: &Case, list: &Value) -> Result<(), String> {
-        let mut expected = expected(list);
+        let mut expected = expected(list)?;
         if expected.is_empty() {
             return match self.next(SILENCE).await {
                 Ok(Some(frame)) => Err(format!("unexpected output {frame}")),
