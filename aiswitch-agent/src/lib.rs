@@ -31,7 +31,7 @@ pub use context::{Limits, RunContext};
 pub use error::AgentError;
 pub use event::{AgentEvent, Decision, EventSender, ToolPhase, event_channel};
 pub use memory_agent::MemoryAgent;
-pub use process::{Launch, MARKER, sweep};
+pub use process::{Launch, MARKER, become_program, sweep};
 pub use profile::Profile;
 pub use registry::{BuiltIn, built_in, built_ins};
 pub use spec::{AgentSpec, Driver, SpecDuration};

@@ -3,11 +3,13 @@
 mod child;
 mod output;
 mod program;
+mod replace;
 mod sweep;
 mod version;
 
 pub(crate) use child::{Child, Ended, Exit, Pipes};
 pub use program::Launch;
 pub(crate) use program::find_program;
+pub use replace::become_program;
 pub use sweep::{MARKER, sweep};
 pub(crate) use version::{VERSION_TIMEOUT, ask_version};

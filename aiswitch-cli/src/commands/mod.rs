@@ -1,12 +1,14 @@
 //! One verb a file.
 
 mod agents;
+mod apply;
 mod completions;
 mod doctor;
 mod echo;
 mod help;
 mod leak_check;
 mod logs;
+mod presets;
 mod result;
 mod run;
 mod runs;
@@ -33,6 +35,8 @@ pub(crate) fn dispatch(args: &Args, caller: &Caller) -> Result<Code, Error> {
         Verb::Result { run } => result::result(run, &home()?, &output),
         Verb::Logs { run, agent } => logs::logs(run, agent.as_ref(), &home()?, &output),
         Verb::LeakCheck { target } => leak_check::leak_check(target, &home()?, caller, &output),
+        Verb::Preset(verb) => presets::presets(verb, &home()?, caller, &output),
+        Verb::Apply(apply) => apply::apply(apply, &home()?, caller),
         Verb::Secrets(verb) => secrets::secrets(verb, &home()?, caller, &output),
         Verb::Doctor => doctor::doctor(&home()?, caller, &output),
         Verb::Schema { document } => Ok(schema::schema(*document, &output)),

@@ -13,6 +13,7 @@ mod config;
 mod documented;
 mod harness;
 mod mock_llm;
+mod presets;
 mod real_agents;
 mod real_agents_run;
 mod run;
