@@ -38,7 +38,9 @@ pub use event::{AgentEvent, Decision, EventSender, ToolPhase, event_channel};
 pub use life::{LifeEvent, LifeState};
 pub use live_agent::{LiveAgent, LiveError, LiveStatus, Replay};
 pub use memory_agent::MemoryAgent;
-pub use process::{GUARD_MARKER, Guard, Launch, MARKER, foreground, guard_main, reclaim, sweep};
+pub use process::{
+    GUARD_MARKER, Guard, Launch, MARKER, become_program, foreground, guard_main, reclaim, sweep,
+};
 pub use profile::Profile;
 pub use registry::{BuiltIn, built_in, built_ins};
 pub use restart::{Restart, RestartPolicy, Restarts};

@@ -95,6 +95,18 @@ pub(crate) enum Error {
     },
     #[error("preset `{name}` is not known")]
     UnknownPreset { name: PresetName, nearest: Option<PresetName> },
+    #[error("preset `{name}` is there already")]
+    PresetExists { name: PresetName },
+    #[error("preset `{child}` extends `{name}`")]
+    PresetInUse { name: PresetName, child: PresetName },
+    #[error("the caller's environment has no variable `{name}`")]
+    NotSet { name: String },
+    #[error("`{program}` cannot be started")]
+    NotStarted {
+        program: String,
+        #[source]
+        source: io::Error,
+    },
     #[error("preset `{preset}` has no variable `{name}`")]
     UnknownVariable { preset: PresetName, name: String },
     #[error("the lines of `{path}` cannot be changed so")]
@@ -228,6 +240,10 @@ impl Error {
                 Some("type it at a terminal, or name a file with AISWITCH_PASSPHRASE_FILE".into())
             }
             Self::NoValue { .. } => Some("type it at a terminal, or pipe it in".into()),
+            Self::PresetExists { name } => Some(format!("change it: aiswitch preset edit {name}")),
+            Self::PresetInUse { child, .. } => {
+                Some(format!("remove `{child}` first, or let it extend another"))
+            }
             Self::UnknownPreset { nearest: Some(near), .. } => Some(format!("did you mean `{near}`?")),
             Self::PresetShape { .. } => {
                 Some("give each preset a line of its own, or change it by hand".into())

@@ -144,9 +144,22 @@ fn scalar(text: &str) -> String {
     quoted(text)
 }
 
-/// Text in the double quotes that YAML shares with JSON.
+/// Text in the double quotes that YAML shares with JSON; what YAML may not hold as it is, is escaped.
 fn quoted(text: &str) -> String {
-    serde_json::to_string(text).expect("text is a JSON string")
+    let json = serde_json::to_string(text).expect("text is a JSON string");
+    let is_odd = |c: char| {
+        c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}'..='\u{ffff}')
+    };
+    let mut quoted = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_odd(c) {
+            let escaped = format!("\\u{:04x}", u32::from(c));
+            quoted.push_str(&escaped);
+        } else {
+            quoted.push(c);
+        }
+    }
+    quoted
 }
 
 /// An entry of a block mapping.
@@ -197,6 +210,8 @@ fn joined(lines: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const TEXT: &str = "\
@@ -267,6 +282,54 @@ presets:
         for empty in ["", "# nothing yet\n", "presets: {}\n"] {
             let text = rewrite(empty, &wanted(|_| {})).unwrap_or_else(|| panic!("{empty:?}"));
             assert_eq!(parse_presets(&text).unwrap(), wanted(|_| {}));
+        }
+    }
+
+    fn any_variables() -> impl Strategy<Value = BTreeMap<String, ValueSource>> {
+        let name = "[A-Z_]{1,3}|yes|.{1,4}";
+        let value = prop_oneof![
+            any::<String>(),
+            "[#:'\" \\n\\t%&*!|>{}\\[\\],-]{0,6}",
+            "(env:|file:|ENC\\[)[a-z:# ]{0,5}"
+        ];
+        prop::collection::btree_map(name, value.prop_map(ValueSource::from), 0..4)
+    }
+
+    fn any_presets() -> impl Strategy<Value = Presets> {
+        let name = "[a-c]|yes|0".prop_map(|text| name(&text));
+        let agents = prop::collection::btree_map("[a-z]{1,3}", any_variables(), 0..2)
+            .prop_map(|agents| agents.into_iter().filter(|(_, own)| !own.is_empty()).collect());
+        let text = prop::option::of(any::<String>());
+        let preset = (text, prop::collection::vec(any::<String>(), 0..3), any_variables(), agents).prop_map(
+            |(description, tags, variables, agents)| Preset {
+                description,
+                tags,
+                extends: None,
+                variables,
+                agents,
+            },
+        );
+        prop::collection::btree_map(name, preset, 0..4)
+    }
+
+    proptest! {
+        #[test]
+        fn any_presets_become_any_others(before in any_presets(), after in any_presets()) {
+            let text = rewrite("# mine\n", &before).expect("an empty file can be changed");
+            prop_assert_eq!(&parse_presets(&text).unwrap(), &before);
+            let text = rewrite(&text, &after).expect("a file of its own can be changed");
+            prop_assert!(text.starts_with("# mine\n"));
+            prop_assert_eq!(parse_presets(&text).unwrap(), after);
+        }
+
+        #[test]
+        fn a_text_of_any_form_is_changed_as_wanted_or_not_at_all(
+            text in "(presets:( \\{\\})?\n)?([ ]{0,4}[a-c'\"]{1,2}:( [a-z#{}\\[\\]|>&*-]{0,3})?\n|#.{0,3}\n|  variables:\n){0,8}",
+            wanted in any_presets(),
+        ) {
+            if let Some(text) = rewrite(&text, &wanted) {
+                prop_assert_eq!(parse_presets(&text).unwrap(), wanted);
+            }
         }
     }
 

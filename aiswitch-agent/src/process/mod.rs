@@ -6,6 +6,7 @@ mod guard;
 mod guarded;
 mod output;
 mod program;
+mod replace;
 mod sweep;
 mod version;
 
@@ -15,5 +16,6 @@ pub(crate) use guard::probe_launch;
 pub use guard::{GUARD_MARKER, Guard, guard_main};
 pub use program::Launch;
 pub(crate) use program::find_program;
+pub use replace::become_program;
 pub use sweep::{MARKER, reclaim, sweep};
 pub(crate) use version::{VERSION_TIMEOUT, ask_version};

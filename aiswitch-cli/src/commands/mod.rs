@@ -1,6 +1,7 @@
 //! One verb a file.
 
 mod agents;
+mod apply;
 mod completions;
 mod doctor;
 mod echo;
@@ -8,6 +9,7 @@ mod help;
 mod leak_check;
 mod locks;
 mod logs;
+mod presets;
 mod result;
 mod run;
 mod runs;
@@ -35,6 +37,8 @@ pub(crate) fn dispatch(args: &Args, caller: &Caller) -> Result<ExitCode, Error> 
         Verb::Result { run } => result::result(run, &home()?, &output)?.into(),
         Verb::Logs { run, agent } => logs::logs(run, agent.as_ref(), &home()?, &output)?.into(),
         Verb::LeakCheck { target } => leak_check::leak_check(target, &home()?, caller, &output)?.into(),
+        Verb::Preset(verb) => presets::presets(verb, &home()?, caller, &output)?.into(),
+        Verb::Apply(apply) => apply::apply(apply, &home()?, caller)?.into(),
         Verb::Secrets(verb) => secrets::secrets(verb, &home()?, caller, &output)?.into(),
         Verb::Locks(verb) => locks::locks(verb, &home()?, &output)?,
         Verb::Doctor => doctor::doctor(&home()?, caller, &output)?.into(),

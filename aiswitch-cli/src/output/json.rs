@@ -21,8 +21,9 @@ fn printable(json: &str) -> String {
     let mut printable = String::with_capacity(json.len() + 1);
     for c in json.chars() {
         if is_control(c) && c != '\n' {
-            // Writing to a `String` cannot fail, and all these characters are below U+10000.
-            write!(printable, "\\u{:04x}", u32::from(c)).expect("a string takes all");
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(printable, "\\u{unit:04x}").expect("a string takes all");
+            }
         } else {
             printable.push(c);
         }
@@ -37,7 +38,7 @@ mod tests {
 
     #[test]
     fn a_terminal_finds_nothing_to_obey_and_a_parser_finds_everything() {
-        let text = "a\u{1b}[31m\u{9b}31m\u{202e}\u{7f}é\n";
+        let text = "a\u{1b}[31m\u{9b}31m\u{202e}\u{7f}\u{200b}\u{e0041}é\n";
         let json = line(&text);
         assert!(!json.trim_end().chars().any(is_control), "{json}");
         assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);

@@ -15,6 +15,7 @@ mod harness;
 mod locks;
 mod mock_llm;
 mod orphans;
+mod presets;
 mod real_agents;
 mod real_agents_run;
 mod run;

@@ -90,11 +90,11 @@ fn a_terminal_obeys_nothing_that_an_agent_says() {
         "agents: {evil: {driver: command, command: [/usr/bin/printf, 'a\\033]0;owned\\007b\\302\\233c\\342\\200\\256d']}}\n",
     );
     let args = ["run", "--quiet", "-a", "evil", "hello"];
-    assert_eq!(on_terminal(&sandbox, &args, &[]), "a\u{fffd}]0;owned\u{fffd}b\u{fffd}c\u{fffd}d\n");
+    assert_eq!(on_terminal(&sandbox, &args, &[]), "a\\u{1b}]0;owned\\u{7}b\\u{9b}c\\u{202e}d\n");
     let as_json = on_terminal(&sandbox, &[&args[..], &["--json"]].concat(), &[]);
     assert!(as_json.contains(r#""answer": "a\u001b]0;owned\u0007b\u009bc\u202ed""#), "{as_json}");
     let logs = on_terminal(&sandbox, &["logs", "--agent", "evil"], &[]);
-    assert_eq!(logs, "a\u{fffd}]0;owned\u{fffd}b\u{fffd}c\u{fffd}d");
+    assert_eq!(logs, "a\\u{1b}]0;owned\\u{7}b\\u{9b}c\\u{202e}d");
     // A program is given what the agent said, to the byte.
     let piped = aiswitch(&sandbox, &args).output().unwrap();
     assert_eq!(piped.stdout, b"a\x1b]0;owned\x07b\xc2\x9bc\xe2\x80\xaed\n");

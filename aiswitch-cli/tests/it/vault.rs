@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
+use aiswitch_env::{DataKeys, Identity};
+
 use crate::harness::{Shown, aiswitch, configure, show, show_fed};
 use crate::sandbox::Sandbox;
 
@@ -232,4 +234,24 @@ fn a_value_for_one_agent_reaches_that_agent_alone() {
     assert_eq!(other.stdout.trim(), SECRET.len().to_string());
     assert_eq!(show(&sandbox, &["secrets", "rotate"]).stdout, "2 values are encrypted with a new key\n");
     assert_eq!(given(&sandbox, "work").stdout.trim(), "15");
+}
+
+#[test]
+fn a_rotation_that_is_killed_halfway_leaves_every_value_openable() {
+    let sandbox = with_secret();
+    let (old_key, old) = (text(&sandbox, "config/secrets.age"), text(&sandbox, "config/presets.yaml"));
+    done(&show(&sandbox, &["secrets", "rotate"]));
+    let (new_key, new) = (text(&sandbox, "config/secrets.age"), text(&sandbox, "config/presets.yaml"));
+    // Between its first and its last step, the file holds both keys.
+    let identity = Identity::read(&text(&sandbox, "keys/identity.txt"), None).unwrap();
+    let keys = [&new_key, &old_key].map(|wrapped| identity.unwrap_keys(wrapped).unwrap());
+    let both = DataKeys::new(keys.iter().flat_map(DataKeys::iter).cloned().collect());
+    let both = both.wrap(&[identity.recipient()]).unwrap();
+    for (key, presets) in [(&old_key, &old), (&both, &old), (&both, &new), (&new_key, &new)] {
+        configure(&sandbox, "secrets.age", key);
+        configure(&sandbox, "presets.yaml", presets);
+        assert_eq!(given(&sandbox, "work").stdout.trim(), SECRET.len().to_string());
+        done(&show(&sandbox, &["secrets", "rotate"]));
+        assert_eq!(given(&sandbox, "work").stdout.trim(), SECRET.len().to_string());
+    }
 }
