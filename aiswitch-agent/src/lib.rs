@@ -21,6 +21,7 @@ mod permission;
 mod process;
 mod profile;
 mod registry;
+mod resources;
 mod restart;
 mod rpc_agent;
 mod rpc_child;
@@ -41,6 +42,7 @@ pub use memory_agent::MemoryAgent;
 pub use process::{GUARD_MARKER, Guard, Launch, MARKER, guard_main, reclaim, sweep};
 pub use profile::Profile;
 pub use registry::{BuiltIn, built_in, built_ins};
+pub use resources::{Resource, Resources, Unenforced};
 pub use restart::{Restart, RestartPolicy, Restarts};
 pub use spec::{AgentSpec, Driver, SpecDuration};
 

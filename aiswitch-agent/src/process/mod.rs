@@ -8,7 +8,7 @@ mod program;
 mod sweep;
 mod version;
 
-pub(crate) use child::{Child, Ended, Exit, Pipes};
+pub(crate) use child::{Child, Ended, Exit, Pipes, over};
 pub(crate) use guard::probe_launch;
 pub use guard::{GUARD_MARKER, Guard, guard_main};
 pub use program::Launch;

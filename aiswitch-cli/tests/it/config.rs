@@ -13,7 +13,7 @@ fn a_mistake_is_named_with_file_line_and_column() {
             "agents.yaml",
             "agents:\n  mine: {driver: command, comand: [x]}\n",
             ":2:27: unknown key `comand`\n  \
-             hint: did you mean `command`? known here: driver, command, args, preset, model, timeout, modes\n",
+             hint: did you mean `command`? known here: driver, command, args, preset, model, timeout, modes, limits\n",
         ),
         (
             "agents.yaml",
