@@ -2,11 +2,15 @@
 //!
 //! `cargo bench -p aiswitch-benches --bench lock_contended` measures with criterion and then prints the tables of one
 //! run; `-- --tables` prints only these. The program starts itself again for each process that it needs.
+#![expect(clippy::unwrap_used, reason = "a bench that cannot run has nothing to report")]
+#![expect(clippy::cast_precision_loss, reason = "times are shown with three digits")]
+#![expect(clippy::print_stdout, reason = "the tables are what it is for")]
 #![expect(
     clippy::disallowed_methods,
     reason = "the bare primitives and other processes are what is measured"
 )]
 
+use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
@@ -97,7 +101,7 @@ fn worker(mut arguments: impl Iterator<Item = String>) {
     let cpu = ns_of(ClockId::ProcessCPUTime) - cpu;
     let mut text = format!("{cpu}\n");
     for [asked, got, released] in done {
-        text.push_str(&format!("{asked} {got} {released}\n"));
+        writeln!(text, "{asked} {got} {released}").unwrap();
     }
     std::fs::write(folder.join(format!("{index}.out")), text).unwrap();
 }
@@ -106,7 +110,7 @@ fn run(job: &Job, folder: &Path) -> Vec<[u64; 3]> {
     let path = folder.join("file");
     let open = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).unwrap();
     let (name, options) = (LockName::resource("bench").unwrap(), LockOptions::new());
-    let options = options.with_timeout(Duration::from_secs(120)).with_priority(if job.urgent {
+    let options = options.with_timeout(Duration::from_mins(2)).with_priority(if job.urgent {
         Priority::Urgent
     } else {
         Priority::Normal

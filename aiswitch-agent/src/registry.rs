@@ -21,7 +21,7 @@ pub struct BuiltIn {
     pub install: Option<&'static str>,
     /// What a person does to log in.
     pub login: Option<&'static str>,
-    /// The oldest version that the driver works with.
+    /// The oldest version that the driver was seen to work with; `None` where no older one was tried.
     pub version_min: Option<&'static str>,
 }
 
@@ -47,7 +47,7 @@ const BUILT_INS: &[BuiltIn] = &[
         modes: ALL_MODES,
         install: Some("npm install -g @anthropic-ai/claude-code"),
         login: Some("run `claude` and type /login, or set ANTHROPIC_API_KEY"),
-        version_min: Some("2.0.0"),
+        version_min: Some("2.1.110"),
     },
     BuiltIn {
         driver: Driver::Codex,
@@ -57,7 +57,7 @@ const BUILT_INS: &[BuiltIn] = &[
         modes: ALL_MODES,
         install: Some("npm install -g @openai/codex"),
         login: Some("run `codex login`, or set CODEX_API_KEY"),
-        version_min: Some("0.169.0"),
+        version_min: Some("0.124.0"),
     },
     BuiltIn {
         driver: Driver::Gemini,

@@ -166,9 +166,9 @@ pub struct SpecDuration(pub Duration);
 
 /// A duration in a config file: a bare number of seconds, or text.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a length of time like 90s, 500ms, 10m or 1h")]
 enum Written {
-    Seconds(u64),
+    Seconds(i64),
     Text(String),
 }
 

@@ -137,13 +137,13 @@ pub(crate) struct RunArgs {
     /// One after the other, each given the answers before it [default: in parallel]
     #[arg(long, conflicts_with = "max_parallel", help_heading = "The run")]
     pub(crate) sequential: bool,
-    /// How many agents work at one time
+    /// How many agents work at one time [default: 8]
     #[arg(long, value_name = "N", help_heading = "The run")]
     pub(crate) max_parallel: Option<NonZeroUsize>,
-    /// How long each agent may take: 90s, 10m, 1h
+    /// How long each agent may take: 90s, 10m, 1h [default: no limit]
     #[arg(long, value_name = "TIME", help_heading = "The run")]
     pub(crate) timeout: Option<SpecDuration>,
-    /// How long an agent may be silent
+    /// How long an agent may be silent [default: no limit]
     #[arg(long, value_name = "TIME", help_heading = "The run")]
     pub(crate) idle_timeout: Option<SpecDuration>,
     /// What an agent's failure means for the others

@@ -1,7 +1,5 @@
 //! From command line and configuration to a coordinator and its plan: the only place where parts are chosen.
 
-use std::collections::BTreeSet;
-
 use aiswitch_agent::{AgentSpec, Driver, built_ins, find};
 use aiswitch_coordinator::{AgentId, Assignment, Coordinator, MAX_PARALLEL_DEFAULT, Order, Plan, nearest};
 use aiswitch_env::Environment;
@@ -18,7 +16,7 @@ pub(crate) const ECHO_VERB: &str = "__echo";
 /// Chooses the parts of a run; `picks` are its agents.
 ///
 /// # Errors
-/// An agent that is not known, two under one name, or a working folder that is gone.
+/// An agent that is not known or has no command, or a working folder that is gone.
 pub(crate) fn run(
     args: &RunArgs,
     prompt: String,
@@ -39,13 +37,12 @@ pub(crate) fn run(
         ..Plan::new(prompt, cwd)
     };
     let mut coordinator = Coordinator::new().with_ambient(caller.ambient()).with_guard(caller.guard.clone());
-    let mut names = BTreeSet::new();
     for pick in picks {
         let spec = spec(&config, &pick.agent)?;
+        if spec.profile(pick.agent.clone()).command.is_empty() {
+            return Err(Error::NoCommand { id: pick.agent.clone() });
+        }
         for id in pick.ids()? {
-            if !names.insert(id.clone()) {
-                return Err(Error::SameName { id });
-            }
             plan.agents.push(Assignment {
                 agent: id.clone(),
                 preset: pick.preset.clone().or_else(|| args.preset.clone()).or_else(|| spec.preset.clone()),

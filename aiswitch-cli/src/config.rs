@@ -202,10 +202,17 @@ impl ConfigError {
                 })
             }
             Self::Twice { .. } => Some("keep one of the two, or give one another name".into()),
+            Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::InvalidData => {
+                Some("write it as UTF-8 text".into())
+            }
             Self::Unreadable { .. } => {
                 Some("correct the file's permissions, or point --home elsewhere".into())
             }
-            Self::TooLong { .. } | Self::Invalid { .. } => None,
+            Self::Invalid { place, .. } => {
+                let document = place.path.file_stem().unwrap_or_default().display();
+                Some(format!("what may stand there: aiswitch schema {document}"))
+            }
+            Self::TooLong { .. } => None,
         }
     }
 }

@@ -56,8 +56,8 @@ pub(crate) enum Error {
     TwoPrompts { prompt: String },
     #[error("agent `{name}` is not known")]
     UnknownAgent { name: String, nearest: Option<String>, known: Vec<String> },
-    #[error("two agents of the run are named `{id}`")]
-    SameName { id: AgentId },
+    #[error("agent `{id}` has no command")]
+    NoCommand { id: AgentId },
     #[error("this name for an agent of the run cannot be used")]
     Name(#[from] PickError),
     #[error("`{topic}` is no verb and no topic")]
@@ -154,14 +154,17 @@ impl Error {
             Self::TwoPrompts { .. } => Some("put a prompt of several words in quotes".into()),
             Self::UnknownAgent { nearest: Some(near), .. } => Some(format!("did you mean `{near}`?")),
             Self::UnknownAgent { known, .. } => Some(format!("known agents: {}", known.join(", "))),
-            Self::SameName { id } => {
-                Some(format!("give one another name: -a other={id}; or two of a kind: -a {id}*2"))
+            Self::NoCommand { id } => {
+                Some(format!("give it one in agents.yaml: {id}: {{driver: …, command: [PROGRAM, ARG]}}"))
             }
             Self::UnknownTopic { .. } => {
                 Some("aiswitch --help lists the verbs; the topic is exit-codes".into())
             }
             Self::NoOutput { agents, .. } if agents.is_empty() => None,
             Self::NoOutput { agents, .. } => Some(format!("its agents: {}", agents.join(", "))),
+            Self::Home(HomeError::NoRun { .. } | HomeError::Ambiguous { .. }) => {
+                Some("aiswitch runs lists those that are kept".into())
+            }
             Self::NoReport { run } => Some(format!("what was heard until now: aiswitch logs {run}")),
             Self::Killed { .. } => Some("what was heard until then: aiswitch logs last".into()),
             _ => None,
@@ -178,6 +181,9 @@ pub(crate) fn causes(error: &dyn std::error::Error) -> String {
 fn run_hint(error: &RunError) -> Option<String> {
     match error {
         RunError::EmptyPrompt => Some("aiswitch run \"what to do\"; or --file FILE; or pipe it in".into()),
+        RunError::DuplicateAgent { name } => {
+            Some(format!("give one another name: -a other={name}; or two of a kind: -a {name}*2"))
+        }
         RunError::NoAgents => Some("aiswitch agents list shows who could be asked".into()),
         RunError::TooManyAgents { .. } => Some("split the work into several runs".into()),
         RunError::PromptTooLong { .. } => {

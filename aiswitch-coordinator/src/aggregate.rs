@@ -14,7 +14,10 @@ pub fn aggregate_results(aggregate: Aggregate, reports: &[AgentReport]) -> Optio
     let mut completed: Vec<&AgentReport> =
         reports.iter().filter(|report| report.status == Outcome::Completed).collect();
     if aggregate == Aggregate::First {
-        completed.sort_by_key(|report| report.ended_at);
+        // Not by `ended_at`: somebody may have set the clock meanwhile.
+        completed.sort_by_key(|report| {
+            report.started_at.map(|at| at.timestamp_millis().saturating_add_unsigned(report.duration_ms))
+        });
         completed.truncate(1);
     }
     let answers: Vec<(&AgentId, &str)> =

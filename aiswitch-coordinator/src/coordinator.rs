@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use aiswitch_agent::{Agent, AgentId, Driver, Guard, Limits, PermissionMode, TaskError};
-use aiswitch_env::{Ambient, Origin, Preset, PresetName};
+use aiswitch_agent::{Agent, AgentId, Driver, Guard, Limits, MARKER, PermissionMode, TaskError};
+use aiswitch_env::{Ambient, Environment, Origin, Preset, PresetName};
 use aiswitch_lock::{FileLockManager, LockManager};
 use tokio_util::sync::CancellationToken;
 
@@ -177,13 +177,7 @@ impl Coordinator {
             PlannedLaunch {
                 agent: agent.id().clone(),
                 driver: agent.agent.profile().driver,
-                environment: environment
-                    .iter()
-                    .map(|(name, variable)| PlannedVariable {
-                        name: name.to_owned(),
-                        origin: variable.origin,
-                    })
-                    .collect(),
+                environment: planned(environment, launch.is_some()),
                 argv: launch.map(|launch| {
                     std::iter::once(launch.program.to_string_lossy().into_owned())
                         .chain(launch.args)
@@ -236,6 +230,16 @@ fn interrupted(runs: &[RunId], found: usize) -> Option<String> {
     let first = runs.first().filter(|_| found > 0)?;
     let more = if runs.len() > 1 { format!(" and {} more", runs.len() - 1) } else { String::new() };
     Some(format!("{found} processes that interrupted run {first}{more} had left were killed"))
+}
+
+/// The variables of an agent, by name; one with a process has its mark as well.
+fn planned(environment: &Environment, has_process: bool) -> Vec<PlannedVariable> {
+    let mark = has_process.then_some((MARKER, Origin::Driver));
+    let given = environment.iter().map(|(name, variable)| (name, variable.origin));
+    let mut variables: Vec<PlannedVariable> =
+        given.chain(mark).map(|(name, origin)| PlannedVariable { name: name.to_owned(), origin }).collect();
+    variables.sort_by(|a, b| a.name.cmp(&b.name));
+    variables
 }
 
 /// What a run would start for one agent.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aiswitch_agent::{
-    Agent, AgentError, AgentEvent, ErrorKind, Guard, Limits, Profile, RunContext, TaskError, TaskResult,
-    TaskSpec, TaskStatus, event_channel,
+    Agent, AgentError, AgentEvent, ErrorKind, Guard, Limits, Problem, Profile, RunContext, TaskError,
+    TaskResult, TaskSpec, TaskStatus, check, event_channel,
 };
 use aiswitch_env::Environment;
 use tokio::sync::mpsc;
@@ -127,8 +127,15 @@ pub(crate) async fn run_part(part: Part) -> PartEnd {
     let mut deadlines = Deadlines::new(&part);
     let Part { index, agent, task, environment, limits, output_dir, marker, guard, cancel, told, .. } = part;
     let (events, mut heard) = event_channel(agent.profile().id.clone());
-    let context =
-        RunContext { environment, events, cancel: cancel.clone(), limits, output_dir, marker, guard };
+    let context = RunContext {
+        environment: environment.clone(),
+        events,
+        cancel: cancel.clone(),
+        limits,
+        output_dir,
+        marker,
+        guard,
+    };
     let mut work = agent.run(task, context);
     let mut stop = None;
     let own = loop {
@@ -162,11 +169,40 @@ pub(crate) async fn run_part(part: Part) -> PartEnd {
     while let Ok((_, event)) = heard.try_recv() {
         hand_on(&told, index, event).await;
     }
+    let own = match own {
+        Some(Ok(result)) if stop.is_none() && failed_early(&result) => tokio::select! {
+            biased;
+            () = cancel.cancelled() => Some(Ok(result)),
+            () = sleep_until(deadlines.next()) => Some(Ok(result)),
+            is_outdated = outdated(agent.profile(), &environment) => {
+                Some(Ok(TaskResult { error: is_outdated.or(result.error), ..result }))
+            }
+        },
+        own => own,
+    };
     match (stop, own) {
         (Some(why), None) => PartEnd::Stopped { why, last: None },
         (Some(why), Some(Ok(last))) => PartEnd::Stopped { why, last: Some(last) },
         (_, own) => PartEnd::Own(own.expect("only a part that was stopped is killed")),
     }
+}
+
+/// Whether an agent failed before it had a session, in a way in which one that is too old does.
+fn failed_early(result: &TaskResult) -> bool {
+    let is_likely = |error: &TaskError| {
+        matches!(error.kind, ErrorKind::Config | ErrorKind::Crash | ErrorKind::Protocol)
+            && error.hint.is_none()
+    };
+    result.session_id.is_none() && result.error.as_ref().is_some_and(is_likely)
+}
+
+/// Whether an agent's program is too old; one that does not know its options cannot tell its driver.
+async fn outdated(profile: &Profile, environment: &Environment) -> Option<TaskError> {
+    profile.version_min.as_ref()?;
+    let problem = check(profile, environment).await.problem?;
+    let hint = profile.install.as_ref().map(|install| format!("update it with: {install}"));
+    matches!(problem, Problem::TooOld { .. })
+        .then(|| TaskError { hint, ..fault(ErrorKind::Config, problem.to_string()) })
 }
 
 async fn hand_on(told: &mpsc::Sender<(usize, AgentEvent)>, index: usize, event: AgentEvent) {
@@ -216,7 +252,7 @@ fn judge_result(result: TaskResult) -> Verdict {
         (TaskStatus::OverBudget, _) => (Outcome::OverBudget, None),
         (TaskStatus::RateLimited, _) | (_, Some(ErrorKind::RateLimit)) => (
             Outcome::RateLimited,
-            Some(fault(ErrorKind::RateLimit, "its provider takes no more requests for now".into())),
+            Some(fault(ErrorKind::RateLimit, "its provider takes no more requests at the moment".into())),
         ),
         (_, Some(ErrorKind::Crash)) => (Outcome::Crashed, None),
         (TaskStatus::Denied, _) => (Outcome::Denied, None),
@@ -257,10 +293,12 @@ fn killed(why: &str) -> String {
 /// What is wrong with an agent that could not be started.
 pub(crate) fn not_started(error: &AgentError) -> TaskError {
     let hint = match error {
-        AgentError::Mode { .. } => Some(
-            "choose a mode that it can keep to, or name under `modes` of its spec those that it keeps to"
-                .into(),
-        ),
+        AgentError::NotExecutable { agent, program } => {
+            Some(format!("chmod +x {}, or correct `command` of agent `{agent}`", program.display()))
+        }
+        AgentError::Mode { agent, .. } => Some(format!(
+            "choose a mode that it can keep to (see: aiswitch agents show {agent}), or name more under `modes` of its spec"
+        )),
         _ => None,
     };
     TaskError { hint, ..fault(error.kind(), chain(error)) }

@@ -192,6 +192,13 @@ fn not_passed_on(profile: &Profile, ambient: &Ambient) -> Option<String> {
         .filter(|name| is_redirecting(name))
         .filter(|name| vendors.contains(&word(name)) || (uses_network && is_general(name)))
         .collect();
-    let (agent, names) = (&profile.id, (!names.is_empty()).then(|| names.join("`, `"))?);
-    Some(format!("the caller's `{names}` is not passed on to agent `{agent}`; put it in a preset to do so"))
+    let (be, them) = match names.len() {
+        0 => return None,
+        1 => ("is", "it"),
+        _ => ("are", "them"),
+    };
+    let (agent, names) = (&profile.id, names.join("`, `"));
+    Some(format!(
+        "the caller's `{names}` {be} not passed on to agent `{agent}`; put {them} in a preset to do so"
+    ))
 }

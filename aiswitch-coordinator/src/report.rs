@@ -200,7 +200,7 @@ pub enum Outcome {
     TimedOut,
     /// The run was cancelled, or stopped after another agent's failure.
     Cancelled,
-    /// Its provider refused to answer more requests for now.
+    /// Its provider refused to answer more requests.
     RateLimited,
     /// It reached the limit of what it may spend.
     OverBudget,

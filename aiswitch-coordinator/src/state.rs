@@ -235,7 +235,8 @@ fn write_tasks(path: &Path, task: &RunRecordSummary) -> Result<(), HomeError> {
 }
 
 fn write_agents(path: &Path, run: RunId, agents: &[AgentRecord]) -> Result<(), HomeError> {
-    let mut all = read_entries(path, "agents")?;
+    let kept = read_entries(path, "agents")?;
+    let mut all = kept.clone();
     let run = run.to_string();
     all.retain(|other| {
         let process = ProcessMark::deserialize(&other["process"]);
@@ -246,7 +247,8 @@ fn write_agents(path: &Path, run: RunId, agents: &[AgentRecord]) -> Result<(), H
             .iter()
             .map(|agent| serde_json::to_value(agent).expect("a record has string keys and UTF-8 paths")),
     );
-    write_entries(path, "agents", &all)
+    // A write waits for the disk, and most runs end before they have agents at work to tell of.
+    if all == kept && path.exists() { Ok(()) } else { write_entries(path, "agents", &all) }
 }
 
 /// The runs of `tasks.json`, the latest first; one whose process is gone is interrupted.

@@ -141,6 +141,8 @@ pub enum LossReason {
     Released,
     /// The time of the lease ran out before it was renewed.
     LeaseExpired,
+    /// This process was forked off the one that has the lock.
+    Forked,
 }
 
 impl fmt::Display for LossReason {
@@ -149,6 +151,7 @@ impl fmt::Display for LossReason {
             Self::FileReplaced => "its file was deleted or replaced",
             Self::Released => "all locks of its manager were released",
             Self::LeaseExpired => "its lease ran out",
+            Self::Forked => "this process was forked off the one that has it",
         })
     }
 }

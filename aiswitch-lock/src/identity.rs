@@ -39,6 +39,11 @@ impl Identity {
         }
     }
 
+    /// Whether process numbers mean the same to another process as to this one.
+    pub(crate) fn is_near(&self, other: &Self) -> bool {
+        other.host == self.host && other.namespace == self.namespace && other.boot == self.boot
+    }
+
     /// What became of the process that another identity names, seen from this process.
     pub(crate) fn fate_of(&self, other: &Self) -> HolderProcess {
         if other.host != self.host || other.namespace != self.namespace {

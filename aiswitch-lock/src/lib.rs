@@ -1,4 +1,4 @@
-//! Named locks between processes.
+#![doc = include_str!("../README.md")]
 
 mod clock;
 mod error;

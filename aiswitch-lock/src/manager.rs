@@ -8,6 +8,21 @@ use async_trait::async_trait;
 use crate::{Capabilities, CleanupReport, LockError, LockGuard, LockInfo, LockName, LockOptions};
 
 /// A keeper of named locks, for async callers.
+///
+/// Whoever writes another kind gives back guards by [`LockGuard::new`], with a [`Hold`](crate::Hold) that lets go when it
+/// is dropped, and says by [`Capabilities`] what callers may rely on. How three kinds fill the same form:
+///
+/// | here | files | memory | a lease in etcd |
+/// |---|---|---|---|
+/// | a lock | a file that the kernel locks | an entry of a table | the keys below a prefix |
+/// | a place in the queue | a ticket, sorted by its name | a key in a map | a key, sorted by its create revision |
+/// | waiting | a byte in a pipe, or the end of a process | a waker | a watch on the key just ahead |
+/// | giving up | removing the ticket | removing the key | deleting the key |
+/// | fencing token | a number in the file | a number | the create revision |
+/// | the end of a holder | the kernel unlocks | the process has ended | the lease runs out |
+/// | [`Hold::loss`](crate::Hold::loss) | the file was replaced | never, but for `release_all` | the renewal of the lease failed |
+/// | [`Capabilities::lease`] | `None` | `None` | the lease's time to live |
+/// | fencing, fair, shared | yes, yes, yes | yes, yes, yes | yes, yes, no |
 #[async_trait]
 pub trait LockManager: fmt::Debug + Send + Sync {
     /// Waits for a lock and takes it.

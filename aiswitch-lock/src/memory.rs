@@ -139,7 +139,11 @@ impl BlockingLockManager for MemoryLockManager {
     }
 
     fn try_acquire(&self, name: &LockName, options: &LockOptions) -> Result<Option<LockGuard>, LockError> {
-        self.start(name, options, clock::now())?.take()
+        let crowded = lock(&self.table).locks.get(name).is_some_and(Queue::has_waiters);
+        if crowded {
+            return Ok(None);
+        }
+        Ok(self.start(name, options, clock::now())?.take())
     }
 
     fn inspect(&self, name: &LockName) -> Result<LockInfo, LockError> {
@@ -189,12 +193,12 @@ struct MemoryAttempt {
 }
 
 impl MemoryAttempt {
-    fn take(&mut self) -> Result<Option<LockGuard>, LockError> {
+    fn take(&mut self) -> Option<LockGuard> {
         let mut table = lock(&self.table);
         let Table { locks, token } = &mut *table;
-        let (Some(queue), Some(place)) = (locks.get_mut(&self.name), self.place) else { return Ok(None) };
+        let (Some(queue), Some(place)) = (locks.get_mut(&self.name), self.place) else { return None };
         if queue.role(place) == Role::Wait {
-            return Ok(None);
+            return None;
         }
         if self.options.mode == LockMode::Exclusive {
             *token += 1;
@@ -212,7 +216,7 @@ impl MemoryAttempt {
         let hold = MemoryHold { table: Arc::clone(&self.table), name: self.name.clone(), id, token: *token };
         drop(table);
         waker.into_iter().for_each(Waker::wake);
-        Ok(Some(LockGuard::new(self.options.mode, hold)))
+        Some(LockGuard::new(self.options.mode, hold))
     }
 
     /// Fails if waiting is in vain: because the owner has the lock, or because those who have it wait for the owner.
@@ -258,7 +262,7 @@ impl MemoryAttempt {
 
 impl Attempt for MemoryAttempt {
     fn advance(&mut self, now: Instant) -> Result<Option<LockGuard>, LockError> {
-        if let Some(guard) = self.take()? {
+        if let Some(guard) = self.take() {
             return Ok(Some(guard));
         }
         self.check_deadlock()?;

@@ -1,6 +1,6 @@
 //! What a lock is called, and the file name that stands for it.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 use crate::LockError;
@@ -86,7 +86,7 @@ impl LockName {
         for byte in text.bytes() {
             match byte {
                 b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_' => stem.push(char::from(byte)),
-                _ => stem.push_str(&format!("%{byte:02x}")),
+                _ => write!(stem, "%{byte:02x}").expect("writing to a string cannot fail"),
             }
         }
         if stem.len() > NAME_BYTES_MAX {

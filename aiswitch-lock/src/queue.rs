@@ -177,3 +177,119 @@ pub(crate) fn key(arrived_ns: u64, priority: Priority, step_ns: u64) -> u64 {
     };
     arrived_ns.saturating_add(step_ns.saturating_mul(levels_below))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::{Future, poll_fn};
+    use std::pin::pin;
+    use std::task::Poll;
+
+    use shuttle::rand::{Rng as _, thread_rng};
+    use shuttle::sync::atomic::AtomicUsize;
+    use shuttle::sync::{Arc, Mutex};
+
+    use super::*;
+
+    type Shared = Arc<Mutex<Queue<()>>>;
+
+    struct Waiting<'a> {
+        queue: &'a Shared,
+        place: Option<Place>,
+    }
+
+    impl Drop for Waiting<'_> {
+        fn drop(&mut self) {
+            if let Some(place) = self.place {
+                change(self.queue, |queue| queue.leave(place));
+            }
+        }
+    }
+
+    fn change<T>(queue: &Shared, with: impl FnOnce(&mut Queue<()>) -> T) -> T {
+        let mut queue = queue.lock().unwrap();
+        let value = with(&mut queue);
+        let waker = queue.wake_lead();
+        drop(queue);
+        waker.into_iter().for_each(Waker::wake);
+        value
+    }
+
+    async fn acquire(queue: &Shared, claim: Claim) -> u64 {
+        let place = queue.lock().unwrap().enter(claim.arrived_ns, claim.clone());
+        let mut waiting = Waiting { queue, place: Some(place) };
+        poll_fn(|cx| {
+            let mut locked = queue.lock().unwrap();
+            if locked.role(place) == Role::Wait {
+                locked.wake_by(place, cx.waker());
+                return Poll::Pending;
+            }
+            locked.leave(place);
+            waiting.place = None;
+            let id = locked.hold(claim.mode, None, ());
+            let waker = locked.wake_lead();
+            drop(locked);
+            waker.into_iter().for_each(Waker::wake);
+            Poll::Ready(id)
+        })
+        .await
+    }
+
+    /// Three threads that take, share and give up in every order that the scheduler thinks of.
+    fn scenario() {
+        let queue: Shared = Arc::new(Mutex::new(Queue::new()));
+        let (alone, sharing) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let threads: Vec<_> = (0..3)
+            .map(|_| {
+                let (queue, alone, sharing) = (Arc::clone(&queue), Arc::clone(&alone), Arc::clone(&sharing));
+                shuttle::thread::spawn(move || {
+                    for _ in 0..2 {
+                        let mode =
+                            if thread_rng().gen_bool(0.5) { LockMode::Shared } else { LockMode::Exclusive };
+                        let arrived_ns = thread_rng().gen_range(0..3);
+                        let claim = Claim { mode, priority: Priority::Normal, owner: None, arrived_ns };
+                        let polls = thread_rng().gen_range(0..4);
+                        shuttle::future::block_on(work(&queue, claim, polls, (&alone, &sharing)));
+                    }
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert!(queue.lock().unwrap().is_idle());
+    }
+
+    /// Takes the lock and sees that it has it rightly; gives up after so many polls, or never if there are none.
+    async fn work(
+        queue: &Shared,
+        claim: Claim,
+        polls: usize,
+        (alone, sharing): (&AtomicUsize, &AtomicUsize),
+    ) {
+        let mode = claim.mode;
+        let mut acquire = pin!(acquire(queue, claim));
+        let mut polled = 0;
+        let id = poll_fn(|cx| {
+            polled += 1;
+            match acquire.as_mut().poll(cx) {
+                Poll::Ready(id) => Poll::Ready(Some(id)),
+                Poll::Pending if polled == polls => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await;
+        let Some(id) = id else { return };
+        let own = if mode == LockMode::Shared { sharing } else { alone };
+        own.fetch_add(1, Ordering::SeqCst);
+        let (alone, sharing) = (alone.load(Ordering::SeqCst), sharing.load(Ordering::SeqCst));
+        assert!(alone == 0 || (alone == 1 && sharing == 0), "{alone} alone and {sharing} sharing");
+        own.fetch_sub(1, Ordering::SeqCst);
+        change(queue, |queue| queue.release(id)).expect("it is released once");
+    }
+
+    #[test]
+    fn no_schedule_of_takers_sharers_and_quitters_breaks_the_queue() {
+        shuttle::check_random(scenario, 5_000);
+        shuttle::check_pct(scenario, 2_000, 3);
+    }
+}

@@ -24,7 +24,6 @@ pub fn replace_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), LockErro
         Some(parent) => parent,
         None => Path::new("/"),
     };
-    static SERIAL: AtomicU64 = AtomicU64::new(0);
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(format!(".{}-{}.new", std::process::id(), SERIAL.fetch_add(1, Ordering::Relaxed)));
@@ -39,6 +38,9 @@ pub fn replace_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), LockErro
     let opened = File::open(folder).map_err(LockError::io("open", folder))?;
     opened.sync_all().map_err(LockError::io("write out", folder))
 }
+
+/// Keeps two replacements in one process apart.
+static SERIAL: AtomicU64 = AtomicU64::new(0);
 
 fn write_new(new: &Path, bytes: &[u8], mode: u32) -> Result<(), LockError> {
     let mut file = OpenOptions::new()

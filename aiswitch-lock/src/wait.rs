@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::Interest;
 use tokio::net::unix::pipe::{Receiver, Sender};
 
-use crate::file::Ticket;
+use crate::file::Bell;
 use crate::{LockError, LockGuard, clock};
 
 /// One acquire under way; dropping it gives up the place in the queue.
@@ -35,7 +35,7 @@ pub(crate) enum Park {
     /// The time alone.
     Sleep { until: Instant },
     /// Something that other processes do.
-    Event { ticket: Arc<Ticket>, watch: Option<Watch>, until: Instant },
+    Event { bell: Arc<Bell>, watch: Option<Watch>, until: Instant },
 }
 
 /// What reports that a process which comes first will not come any more.
@@ -66,10 +66,10 @@ pub(crate) async fn wait(mut attempt: impl Attempt) -> Result<LockGuard, LockErr
                 }
             }
             Park::Sleep { until } => tokio::time::sleep_until(until.into()).await,
-            Park::Event { ticket, watch, until } => {
+            Park::Event { bell, watch, until } => {
                 let ear = match &mut ear {
-                    Some(ear) if Arc::ptr_eq(&ear.ticket, &ticket) => ear,
-                    other => other.insert(Ear::new(Arc::clone(&ticket))),
+                    Some(ear) if Arc::ptr_eq(&ear.bell, &bell) => ear,
+                    other => other.insert(Ear::new(Arc::clone(&bell))),
                 };
                 drop(tokio::time::timeout_at(until.into(), event(ear, watch)).await);
             }
@@ -77,21 +77,21 @@ pub(crate) async fn wait(mut attempt: impl Attempt) -> Result<LockGuard, LockErr
     }
 }
 
-/// A ticket that the runtime listens to.
+/// A bell that the runtime listens to.
 struct Ear {
-    ticket: Arc<Ticket>,
+    bell: Arc<Bell>,
     /// `None` if the system refuses to listen; then the waiter looks again in time.
     pipe: Option<Receiver>,
 }
 
 impl Ear {
-    fn new(ticket: Arc<Ticket>) -> Self {
-        let pipe = rustix::io::fcntl_dupfd_cloexec(&*ticket, 0).ok();
-        Self { ticket, pipe: pipe.and_then(|pipe| Receiver::from_owned_fd_unchecked(pipe).ok()) }
+    fn new(bell: Arc<Bell>) -> Self {
+        let pipe = rustix::io::fcntl_dupfd_cloexec(&*bell, 0).ok();
+        Self { bell, pipe: pipe.and_then(|pipe| Receiver::from_owned_fd_unchecked(pipe).ok()) }
     }
 }
 
-/// Waits for a ticket to be woken or a watch to report.
+/// Waits for a bell to ring or a watch to report.
 async fn event(ear: &Ear, watch: Option<Watch>) {
     let woken = async {
         let Some(pipe) = &ear.pipe else { return pending().await };
@@ -122,7 +122,7 @@ async fn event(ear: &Ear, watch: Option<Watch>) {
                 }
             }
         }
-        pending().await
+        pending::<()>().await;
     };
     let (mut woken, mut ended) = (pin!(woken), pin!(ended));
     poll_fn(|cx| match woken.as_mut().poll(cx) {
@@ -145,15 +145,15 @@ pub(crate) fn wait_blocking(mut attempt: impl Attempt) -> Result<LockGuard, Lock
                 while attempt.turn(&waker).is_pending() && park_thread(until) == Parked::InTime {}
             }
             Park::Sleep { until } => while park_thread(Some(until)) == Parked::InTime {},
-            Park::Event { ticket, watch, until } => {
-                event_blocking(&ticket, watch.as_ref(), until.saturating_duration_since(now));
+            Park::Event { bell, watch, until } => {
+                event_blocking(&bell, watch.as_ref(), until.saturating_duration_since(now));
             }
         }
     }
 }
 
-fn event_blocking(ticket: &Ticket, watch: Option<&Watch>, at_most: Duration) {
-    let mut fds = vec![PollFd::new(ticket, PollFlags::IN)];
+fn event_blocking(bell: &Bell, watch: Option<&Watch>, at_most: Duration) {
+    let mut fds = vec![PollFd::new(bell, PollFlags::IN)];
     fds.extend(watch.map(|watch| match watch {
         Watch::Pipe(pipe) => PollFd::new(pipe, PollFlags::empty()),
         Watch::Process(process) => PollFd::new(process, PollFlags::IN),

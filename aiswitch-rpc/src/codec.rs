@@ -25,6 +25,8 @@ pub const HEADER_BYTES_MAX: usize = 16 * 1024;
 
 const SPACE_BYTES_MIN: usize = 8 * 1024;
 const SPACE_BYTES_MAX: usize = 64 * 1024;
+/// So much of the buffer is kept when it is empty.
+const KEPT_BYTES_MAX: usize = 256 * 1024;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What stands between the bytes seen so far and the next frame.
@@ -114,8 +116,8 @@ impl Decoder {
             self.start = 0;
             self.end = 0;
             self.scanned = 0;
-            if self.buffer.len() > SPACE_BYTES_MAX {
-                self.buffer.truncate(SPACE_BYTES_MAX);
+            if self.buffer.len() > KEPT_BYTES_MAX {
+                self.buffer.truncate(KEPT_BYTES_MAX);
                 self.buffer.shrink_to_fit();
             }
         }
@@ -207,6 +209,10 @@ impl Decoder {
             }),
             Stage::Line if self.framing == Framing::Lines => {
                 let from = from + self.byte_order_mark_bytes(from, to);
+                if to - from > self.frame_bytes_max {
+                    self.keep_prefix(from, to);
+                    return Err(FrameError::TooLong { bytes, bytes_max: self.frame_bytes_max });
+                }
                 let rest = text(&self.buffer[from..to])?;
                 if rest.trim_ascii().is_empty() {
                     return Ok(None);
@@ -240,9 +246,10 @@ impl Decoder {
             let mut from = self.start;
             self.start = line_end + 1;
             self.scanned = self.start;
+            let bytes = (line_end - from) as u64;
             if self.stage == Stage::SkipLine {
                 self.stage = Stage::Line;
-                let bytes = self.skipped_bytes + (line_end - from) as u64;
+                let bytes = self.skipped_bytes + bytes;
                 return Err(FrameError::TooLong { bytes, bytes_max: self.frame_bytes_max });
             }
             let mut to = line_end;
@@ -252,10 +259,7 @@ impl Decoder {
             from += self.byte_order_mark_bytes(from, to);
             if to - from > self.frame_bytes_max {
                 self.keep_prefix(from, to);
-                return Err(FrameError::TooLong {
-                    bytes: (to - from) as u64,
-                    bytes_max: self.frame_bytes_max,
-                });
+                return Err(FrameError::TooLong { bytes, bytes_max: self.frame_bytes_max });
             }
             if self.buffer[from..to].iter().all(u8::is_ascii_whitespace) {
                 continue;
@@ -274,15 +278,20 @@ impl Decoder {
             // A line may still have a byte order mark before it and a carriage return behind it.
             self.keep_prefix(self.start, self.end);
             self.stage = Stage::SkipLine;
+            self.at_stream_start = false;
             self.skipped_bytes = (self.end - self.start) as u64;
             self.start = self.end;
         }
     }
 
     fn keep_prefix(&mut self, from: usize, to: usize) {
-        let to = to.min(from + PREFIX_BYTES_MAX.min(self.frame_bytes_max));
         self.prefix.clear();
-        self.prefix.extend_from_slice(&self.buffer[from..to]);
+        self.keep_more_prefix(from, to);
+    }
+
+    fn keep_more_prefix(&mut self, from: usize, to: usize) {
+        let room = PREFIX_BYTES_MAX.min(self.frame_bytes_max) - self.prefix.len();
+        self.prefix.extend_from_slice(&self.buffer[from..to.min(from + room)]);
     }
 
     fn next_body(&mut self) -> Result<Option<Range<usize>>, FrameError> {
@@ -308,9 +317,7 @@ impl Decoder {
                 }
                 Stage::SkipBody(left) => {
                     let here = usize::try_from(left).unwrap_or(usize::MAX).min(self.end - self.start);
-                    if self.prefix.is_empty() {
-                        self.keep_prefix(self.start, self.start + here);
-                    }
+                    self.keep_more_prefix(self.start, self.start + here);
                     self.start += here;
                     self.scanned = self.start;
                     self.skipped_bytes += here as u64;

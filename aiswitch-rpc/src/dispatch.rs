@@ -475,6 +475,12 @@ impl Dispatch {
                 Ok(future) => future,
                 Err(refused) => return Polled::Refused(refused),
             };
+            #[cfg(feature = "tracing")]
+            {
+                let params_bytes = input.bytes();
+                let span = tracing::debug_span!("rpc_request", method, id = %request.id, params_bytes);
+                future = Box::pin(tracing::Instrument::instrument(future, span));
+            }
             match future.as_mut().poll(context) {
                 Poll::Ready(outcome) => Polled::Ended(outcome),
                 Poll::Pending => Polled::Pending(future),

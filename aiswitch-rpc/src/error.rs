@@ -16,7 +16,7 @@ pub enum FrameError {
     /// The frame has more bytes than the limit; it was dropped, the next one can be read.
     #[error("frame of {bytes} bytes is over the limit of {bytes_max} bytes")]
     TooLong {
-        /// How many bytes the frame has, as far as they were seen.
+        /// How many bytes the frame has, as far as they were seen; of a line, all before its line feed.
         bytes: u64,
         /// The limit.
         bytes_max: usize,

@@ -1,4 +1,4 @@
-//! JSON-RPC 2.0 over any byte stream, with the aiswitch agent protocol.
+#![doc = include_str!("../README.md")]
 
 pub mod codec;
 pub mod message;
@@ -31,7 +31,7 @@ pub use error::{CallError, CloseReason, ConnectionError, FrameError};
 pub use message::{ErrorObject, Id, JsonRpcMember, error_code};
 pub use method::{NotificationMethod, RequestMethod};
 pub use options::{
-    CALLS_IN_FLIGHT_LIMIT, CancelStyle, Integrity, MALFORMED_REPLIES_MAX, OnMalformed, Options,
+    CALLS_IN_FLIGHT_LIMIT, CancelStyle, Integrity, MALFORMED_REPLIES_MAX, NESTING_MAX, OnMalformed, Options,
 };
 pub use peer::{Batch, Peer};
 pub use router::{Context, Event, FallbackHandler, Handler, Router};

@@ -10,6 +10,8 @@ use serde::de::{DeserializeSeed, Deserializer as _, IgnoredAny, MapAccess, Visit
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::canonical::{Canonical, canonical};
+use crate::error::CallError;
 use crate::options::CancelStyle;
 
 /// The error codes that JSON-RPC 2.0 reserves, and those that this crate adds.
@@ -236,6 +238,36 @@ pub enum Content<'a> {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 pub fn parse(frame: &str, jsonrpc: JsonRpcMember) -> Result<Content<'_>, serde_json::Error> {
+    if jsonrpc == JsonRpcMember::Required
+        && let Some(message) = parse_canonical(frame)
+    {
+        return Ok(Content::One(message));
+    }
+    parse_any(frame, jsonrpc)
+}
+
+/// Reads a frame in canonical form; `None` when it is in another form, or wrong anywhere.
+fn parse_canonical(frame: &str) -> Option<Message<'_>> {
+    let open = frame.strip_suffix('}')?;
+    let raw = |text| serde_json::from_str::<&RawValue>(text).ok();
+    Some(match canonical(open)? {
+        Canonical::Request { id, method, params } => Message::Request {
+            id: Id::Integer(id),
+            method: Cow::Borrowed(method),
+            params: Some(raw(params)?),
+        },
+        Canonical::Notification { method, params } => {
+            Message::Notification { method: Cow::Borrowed(method), params: Some(raw(params)?) }
+        }
+        Canonical::Response { id, result_from } => Message::Response {
+            id: Id::Integer(i64::try_from(id).ok()?),
+            outcome: Ok(raw(&open[result_from..])?),
+        },
+    })
+}
+
+/// Reads a frame in any form.
+pub(crate) fn parse_any(frame: &str, jsonrpc: JsonRpcMember) -> Result<Content<'_>, serde_json::Error> {
     match frame.trim_ascii_start().as_bytes().first() {
         Some(b'{') => {
             let mut members = Members::default();
@@ -491,6 +523,60 @@ fn write_version(out: &mut Vec<u8>, jsonrpc: JsonRpcMember) {
     }
 }
 
+/// Appends a request as JSON text; [`encode_frame`](crate::codec::encode_frame) makes a frame of it.
+///
+/// ```
+/// use aiswitch_rpc::message::{JsonRpcMember, write_request};
+///
+/// let mut out = Vec::new();
+/// write_request(&mut out, JsonRpcMember::Required, 7, "add", &[1, 2])?;
+/// assert_eq!(out, br#"{"jsonrpc":"2.0","id":7,"method":"add","params":[1,2]}"#);
+/// # Ok::<(), aiswitch_rpc::CallError>(())
+/// ```
+///
+/// # Errors
+/// [`CallError::Encode`] or [`CallError::BareParams`]; what was appended by then must be thrown away.
+pub fn write_request(
+    out: &mut Vec<u8>,
+    jsonrpc: JsonRpcMember,
+    id: u64,
+    method: &str,
+    params: &impl Serialize,
+) -> Result<(), CallError> {
+    write_call_start(out, jsonrpc, Some(id));
+    write_call_body(out, method, params)
+}
+
+/// Appends a notification as JSON text.
+///
+/// # Errors
+/// As for [`write_request`].
+pub fn write_notification(
+    out: &mut Vec<u8>,
+    jsonrpc: JsonRpcMember,
+    method: &str,
+    params: &impl Serialize,
+) -> Result<(), CallError> {
+    write_call_start(out, jsonrpc, None);
+    write_call_body(out, method, params)
+}
+
+/// Appends a response with a result as JSON text.
+///
+/// # Errors
+/// When the result cannot be serialised; what was appended by then must be thrown away.
+pub fn write_result(
+    out: &mut Vec<u8>,
+    jsonrpc: JsonRpcMember,
+    id: &Id,
+    result: &impl Serialize,
+) -> Result<(), serde_json::Error> {
+    write_result_start(out, jsonrpc, id);
+    serde_json::to_writer(&mut *out, result)?;
+    out.push(b'}');
+    Ok(())
+}
+
 /// Appends the part of a call that stands before its method; [`write_call_body`] follows after it.
 pub(crate) fn write_call_start(out: &mut Vec<u8>, jsonrpc: JsonRpcMember, id: Option<u64>) {
     write_version(out, jsonrpc);
@@ -501,31 +587,23 @@ pub(crate) fn write_call_start(out: &mut Vec<u8>, jsonrpc: JsonRpcMember, id: Op
     }
 }
 
-/// Why params could not be appended.
-#[derive(Debug)]
-pub(crate) enum ParamsError {
-    /// They cannot be serialised.
-    Encode(serde_json::Error),
-    /// They are a bare value.
-    Bare,
-}
-
 /// Appends `"method":…`, `,"params":…` unless the params are nothing, and the closing brace.
 pub(crate) fn write_call_body(
     out: &mut Vec<u8>,
     method: &str,
     params: &impl Serialize,
-) -> Result<(), ParamsError> {
+) -> Result<(), CallError> {
     out.extend_from_slice(br#""method":"#);
     write_string(out, method);
     let before = out.len();
     out.extend_from_slice(br#","params":"#);
     let from = out.len();
-    serde_json::to_writer(&mut *out, params).map_err(ParamsError::Encode)?;
+    serde_json::to_writer(&mut *out, params)
+        .map_err(|source| CallError::Encode { method: method.to_owned(), source })?;
     match out[from..].trim_ascii_start().first() {
         Some(b'[' | b'{') => {}
         Some(b'n') => out.truncate(before),
-        _ => return Err(ParamsError::Bare),
+        _ => return Err(CallError::BareParams { method: method.to_owned() }),
     }
     out.push(b'}');
     Ok(())
@@ -565,8 +643,11 @@ pub(crate) fn write_result_start(out: &mut Vec<u8>, jsonrpc: JsonRpcMember, id: 
     out.extend_from_slice(br#","result":"#);
 }
 
-/// Appends an error response.
-pub(crate) fn write_error(out: &mut Vec<u8>, jsonrpc: JsonRpcMember, id: &Id, error: &ErrorObject) {
+/// Appends an error response as JSON text.
+///
+/// # Panics
+/// Never: an error object can always be written to memory.
+pub fn write_error(out: &mut Vec<u8>, jsonrpc: JsonRpcMember, id: &Id, error: &ErrorObject) {
     write_version(out, jsonrpc);
     out.extend_from_slice(br#""id":"#);
     id.write(out);

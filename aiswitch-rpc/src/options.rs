@@ -60,6 +60,10 @@ pub enum Integrity {
 
 /// How many unreadable messages in a row are answered; further ones are only reported.
 pub const MALFORMED_REPLIES_MAX: u32 = 16;
+/// How many arrays and objects may stand inside one another in a value that is decoded; the limit of `serde_json`.
+///
+/// Params that a handler takes raw, as `Box<RawValue>`, are not decoded and may be deeper.
+pub const NESTING_MAX: usize = 127;
 /// The most calls that [`Options::with_calls_in_flight_max`] allows.
 pub const CALLS_IN_FLIGHT_LIMIT: usize = 1 << 20;
 

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use crate::calls::{Answer, Calls};
 use crate::codec::{Framing, encode};
 use crate::error::{CallError, CloseReason};
-use crate::message::{self, Content, JsonRpcMember, Message, ParamsError};
+use crate::message::{self, Content, JsonRpcMember, Message};
 use crate::method::{NotificationMethod, RequestMethod};
 use crate::options::Options;
 use crate::seal;
@@ -283,7 +283,11 @@ impl Peer {
         params: &impl Serialize,
     ) -> Result<R, CallError> {
         let body = self.body(method, params)?;
+        #[cfg(feature = "tracing")]
+        let span = tracing::debug_span!("rpc_call", method, body_bytes = body.len());
         let answer = self.answer(method, body);
+        #[cfg(feature = "tracing")]
+        let answer = tracing::Instrument::instrument(answer, span);
         #[cfg(feature = "tokio")]
         let answer = async {
             let Some(timeout) = self.call_timeout else { return answer.await };
@@ -362,10 +366,7 @@ impl Peer {
     /// The part of a call that stands behind its id; written before the lock is taken.
     fn body(&self, method: &str, params: &impl Serialize) -> Result<Vec<u8>, CallError> {
         let mut body = Vec::with_capacity(128);
-        message::write_call_body(&mut body, method, params).map_err(|error| match error {
-            ParamsError::Encode(source) => CallError::Encode { method: method.to_owned(), source },
-            ParamsError::Bare => CallError::BareParams { method: method.to_owned() },
-        })?;
+        message::write_call_body(&mut body, method, params)?;
         let bytes_max = self.shared.options.outgoing_frame_bytes_max;
         if body.len() + CALL_HEAD_BYTES_MAX > bytes_max {
             return Err(CallError::TooLarge { method: method.to_owned(), bytes_max });

@@ -10,6 +10,8 @@ pub mod task;
 pub mod tokens;
 
 mod id;
+#[cfg(feature = "schema")]
+mod schema;
 
 pub use agent::{
     AgentInitialize, AgentRestart, AgentRestartParams, AgentShutdown, AgentShutdownParams, AgentState,
@@ -26,6 +28,8 @@ pub use permission::{
     InvalidPermissionMode, PermissionDecision, PermissionMode, PermissionRequest, PermissionRequestParams,
     PermissionRequestResult,
 };
+#[cfg(feature = "schema")]
+pub use schema::schema;
 pub use task::{
     Denial, ErrorKind, TaskAssign, TaskCancel, TaskCancelParams, TaskError, TaskOutput, TaskOutputParams,
     TaskResult, TaskResultGet, TaskResultGetParams, TaskSpec, TaskState, TaskStatus, TaskStatusGet,

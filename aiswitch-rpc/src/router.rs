@@ -192,6 +192,14 @@ pub(crate) enum Refused {
 }
 
 impl Input<'_> {
+    #[cfg(feature = "tracing")]
+    pub(crate) fn bytes(self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Raw(raw) => raw.map_or(0, |raw| raw.get().len()),
+        }
+    }
+
     fn read<P: DeserializeOwned>(self) -> Result<P, Refused> {
         match self {
             Self::Text(text) => serde_json::from_str(text).map_err(|_not_this_way| Refused::Text),

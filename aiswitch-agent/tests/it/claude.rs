@@ -95,7 +95,7 @@ async fn a_large_prompt_passes_while_the_program_prints_before_it_reads() {
 async fn a_version_that_is_too_old_is_named_with_its_repair() {
     let mut bench = bench(&GREET.replace("2.1.330", "1.0.3"));
     let result = bench.run("work").await.unwrap();
-    let message = "`sh` 1.0.3 is too old, 2.0.0 or newer is needed";
+    let message = "`sh` 1.0.3 is too old, 2.1.110 or newer is needed";
     assert_eq!(error(&result), (TaskStatus::Failed, ErrorKind::Config, message));
     let hint = result.error.unwrap().hint;
     assert_eq!(hint.as_deref(), Some("update it with: npm install -g @anthropic-ai/claude-code"));

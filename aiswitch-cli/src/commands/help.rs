@@ -1,7 +1,7 @@
 //! `aiswitch help`: a verb or a topic explained.
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 use serde::Serialize;
 
 use crate::args::Args;
@@ -38,9 +38,12 @@ pub(crate) fn help(topic: &[String], output: &Output) -> Result<Code, Error> {
         });
         return Ok(Code::Completed);
     }
+    let whole = Args::command();
+    // Words that are no verbs could be taken for a verb's arguments.
+    let verb = topic.iter().try_fold(&whole, |verb, word| verb.find_subcommand(word));
     let words = ["aiswitch"].into_iter().chain(topic.iter().map(String::as_str)).chain(["--help"]);
     let help = match Args::try_parse_from(words) {
-        Err(help) if help.kind() == ErrorKind::DisplayHelp => help.to_string(),
+        Err(help) if verb.is_some() && help.kind() == ErrorKind::DisplayHelp => help.to_string(),
         _ => return Err(Error::UnknownTopic { topic: topic.join(" ") }),
     };
     let view = HelpView { help };

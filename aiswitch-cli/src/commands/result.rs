@@ -4,7 +4,7 @@ use aiswitch_coordinator::Home;
 
 use crate::error::Error;
 use crate::exit::Code;
-use crate::output::{Output, human};
+use crate::output::Output;
 
 /// Prints the answer, or the whole report, of a run that ended.
 ///
@@ -18,6 +18,6 @@ pub(crate) fn result(run: &str, home: &Home, output: &Output) -> Result<Code, Er
     }
     let report = runs.read(&run)?;
     output.result(&report, || report.answer.as_ref().map(|answer| answer.text.clone()).unwrap_or_default());
-    output.problems(&human::problems(&report));
+    output.problems(&report);
     Ok(Code::Completed)
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::pin::pin;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use aiswitch_coordinator::{
     AgentId, CancellationToken, Coordinator, Home, Origin, Plan, PlannedLaunch, PlannedVariable, RunEvent,
@@ -10,6 +11,7 @@ use aiswitch_coordinator::{
 };
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
 
 use crate::args::{OutputFormat, RunArgs};
 use crate::assemble;
@@ -20,6 +22,11 @@ use crate::error::Error;
 use crate::exit::Code;
 use crate::output::{Output, human};
 use crate::prompt;
+
+/// How long after a signal another one counts as the same.
+///
+/// `timeout` and `npm` send theirs to the command and to its process group, which is a second one within milliseconds.
+const SAME_SIGNAL: Duration = Duration::from_millis(200);
 
 /// Runs one task to its report.
 ///
@@ -57,7 +64,7 @@ pub(crate) fn run(args: &RunArgs, home: Home, caller: &Caller, output: &Output) 
         // The report was the last event.
         OutputFormat::StreamJson => {}
     }
-    output.problems(&human::problems(&report));
+    output.problems(&report);
     output.progress(Some(&human::summary(&report)));
     Ok(signalled.unwrap_or_else(|| Code::of_report(&report, args.strict)))
 }
@@ -93,17 +100,18 @@ async fn hear_signals(
     let mut signals = Signals::listen()?;
     let cancel = CancellationToken::new();
     let mut run = pin!(coordinator.run(plan, cancel.clone(), on_event));
-    let mut signalled = None;
+    let mut first: Option<(Instant, Code)> = None;
     loop {
         tokio::select! {
-            report = &mut run => return Ok((report?, signalled)),
-            code = signals.next() => {
-                if cancel.is_cancelled() {
-                    return Err(Error::Killed { code });
+            report = &mut run => return Ok((report?, first.map(|(_, code)| code))),
+            code = signals.next() => match first {
+                None => {
+                    first = Some((Instant::now(), code));
+                    cancel.cancel();
+                    output.note("stopping all agents; a second signal kills them");
                 }
-                signalled = Some(code);
-                cancel.cancel();
-                output.note("stopping all agents; a second signal kills them");
+                Some((at, _)) if at.elapsed() < SAME_SIGNAL => {}
+                Some(_) => return Err(Error::Killed { code }),
             }
         }
     }

@@ -121,8 +121,13 @@ pub(crate) fn problems(report: &RunReport) -> String {
         line.extend(agent.error.as_ref().and_then(|error| error.hint.as_deref()).map(hint_line));
         lines.push(line);
     }
-    lines.extend(report.warnings.iter().map(|warning| format!("warning: {}", harmless(warning))));
     lines.join("\n")
+}
+
+/// What else there is to know about a run; empty when there is nothing.
+pub(crate) fn warnings(report: &RunReport) -> String {
+    let lines = report.warnings.iter().map(|warning| format!("warning: {}", harmless(warning)));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// How a run ended, in a line.

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::io::{self, BufRead, ErrorKind, Write};
 use std::sync::OnceLock;
 
+use aiswitch_coordinator::RunReport;
 use serde::Serialize;
 
 use crate::args::{Args, OutputFormat, Verb};
@@ -102,12 +103,13 @@ impl Output {
         }
     }
 
-    /// Tells what went wrong, if anything did; no option silences it.
-    #[expect(clippy::unused_self, reason = "all that is printed goes through the output")]
-    pub(crate) fn problems(&self, lines: &str) {
-        if !lines.is_empty() {
-            tell(lines);
-        }
+    /// Tells what went wrong in a run, which no option silences, and what it warns of.
+    pub(crate) fn problems(&self, report: &RunReport) {
+        let warnings = if self.quiet { String::new() } else { human::warnings(report) };
+        [human::problems(report), warnings]
+            .iter()
+            .filter(|lines| !lines.is_empty())
+            .for_each(|lines| tell(lines));
     }
 
     /// Whether all of the result could be printed. A reader that left early had enough: that is no error.

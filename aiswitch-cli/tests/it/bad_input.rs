@@ -60,7 +60,7 @@ fn two_agents_with_one_name_are_refused() {
         let shown = show(&sandbox, &["run", "-a", agents, "hello"]);
         let id = shown.stderr.split('`').nth(1).unwrap().to_owned();
         let expected = format!(
-            "error: two agents of the run are named `{id}`\n  \
+            "error: two agents are called `{id}`\n  \
              hint: give one another name: -a other={id}; or two of a kind: -a {id}*2\n"
         );
         refused(&sandbox, &shown, &expected);

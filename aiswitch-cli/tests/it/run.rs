@@ -273,7 +273,8 @@ fn a_dry_run_says_what_it_would_start_and_starts_nothing() {
         shown.stdout,
         format!(
             "lister\n  driver       command\n  argv         /bin/ls -l 'a b'\n  cwd          {}\n  mode         write\n  \
-             environment  HOME (allowed), PATH (allowed), PLACE (preset), TERM (allowed), WORK_KEY (preset)\n  \
+             environment  AISWITCH_RUN (driver), HOME (allowed), PATH (allowed), PLACE (preset), TERM (allowed), \
+             WORK_KEY (preset)\n  \
              prompt       hello\n               world\n",
             workspace.display()
         ),
@@ -281,7 +282,7 @@ fn a_dry_run_says_what_it_would_start_and_starts_nothing() {
     );
     let view = show(&sandbox, &[&args[..], &["--json"]].concat()).json();
     assert_eq!(view[0]["argv"], json!(["/bin/ls", "-l", "a b"]));
-    assert_eq!(view[0]["environment"][4], json!({"name": "WORK_KEY", "from": "preset"}));
+    assert_eq!(view[0]["environment"][5], json!({"name": "WORK_KEY", "from": "preset"}));
     assert!(!shown.stdout.contains(crate::sandbox::KEY) && !view.to_string().contains(crate::sandbox::KEY));
     let made: Vec<_> =
         fs::read_dir(sandbox.aiswitch_home()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -399,4 +400,37 @@ fn what_is_kept_can_be_read_by_nobody_else() {
         }
     }
     assert!(files >= 5, "{files}");
+}
+
+#[test]
+fn quiet_leaves_errors_and_no_warnings() {
+    let sandbox = Sandbox::new();
+    configure(&sandbox, "agents.yaml", "agents: {bad: {driver: codex, command: [/bin/false]}}\n");
+    let warned = |args: &[&str]| {
+        let mut command = aiswitch(&sandbox, args);
+        let shown = Shown::from(command.env("SSL_CERT_FILE", "/certificates").output().unwrap());
+        assert!(shown.stderr.contains("bad crashed: "), "{shown}");
+        shown.stderr.contains("warning: the caller's `SSL_CERT_FILE`")
+    };
+    assert!(warned(&["run", "-a", "bad", "hello"]));
+    assert!(!warned(&["run", "-q", "-a", "bad", "hello"]));
+    assert!(!warned(&["result", "-q"]));
+}
+
+#[test]
+fn a_program_that_is_too_old_to_know_its_options_is_named_with_its_remedy() {
+    let sandbox = Sandbox::new();
+    fs::create_dir(programs(&sandbox)).unwrap();
+    let program = programs(&sandbox).join("claude");
+    let script = "#!/bin/sh\n[ \"$1\" = --version ] && echo '1.0.3 (Claude Code)' && exit\n\
+                  echo \"error: unknown option '--input-format'\" >&2\nexit 1\n";
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+    let shown = show(&sandbox, &["run", "-a", "claude", "hello"]);
+    assert!(shown.stderr.starts_with("claude failed: version 1.0.3 is too old, "), "{shown}");
+    assert!(
+        shown.stderr.contains("\n  hint: update it with: npm install -g @anthropic-ai/claude-code\n"),
+        "{shown}"
+    );
+    assert_eq!(shown.code, Some(1));
 }

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::Child;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -63,6 +63,18 @@ fn a_run_of_which_nothing_was_done_is_cancelled() {
 }
 
 #[test]
+fn one_signal_that_comes_twice_at_once_is_one() {
+    // GNU timeout signals the command and then the whole process group, with the command in it.
+    let sandbox = Sandbox::new();
+    let child = stalled(&sandbox, "stubborn", 2);
+    send(&child, Signal::TERM);
+    send(&child, Signal::INT);
+    let shown = Shown::from(child.wait_with_output().unwrap());
+    assert_eq!(shown.json()["status"], "cancelled", "{shown}");
+    assert!([Some(143), Some(130)].contains(&shown.code), "{shown}");
+}
+
+#[test]
 fn a_second_signal_kills_at_once() {
     let sandbox = Sandbox::new();
     let mut child = stalled(&sandbox, "stubborn", 2);
@@ -71,11 +83,17 @@ fn a_second_signal_kills_at_once() {
     let mut line = String::new();
     stderr.read_line(&mut line).unwrap();
     assert_eq!(line, "note: stopping all agents; a second signal kills them\n");
-    let start = Instant::now();
-    send(&child, Signal::INT);
-    let status = child.wait().unwrap();
-    assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
-    assert_eq!(status.code(), Some(130));
+    // As often as an impatient user does: one that follows at once counts as the first.
+    let mut status = None;
+    let ended = crate::sandbox::holds_within(AT_ONCE, || {
+        status = child.try_wait().unwrap();
+        if status.is_none() {
+            send(&child, Signal::INT);
+        }
+        status.is_some()
+    });
+    assert!(ended, "it goes on");
+    assert_eq!(status.unwrap().code(), Some(130));
     let mut rest = String::new();
     stderr.read_to_string(&mut rest).unwrap();
     assert_eq!(

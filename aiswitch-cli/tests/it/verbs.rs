@@ -124,7 +124,7 @@ fn a_check_names_what_is_missing_or_too_old_and_how_to_repair_it() {
     let claude = check(&["claude"]);
     assert_eq!(claude.code, Some(1));
     assert_eq!(claude.json()[0]["version"], "1.0.3");
-    assert_eq!(claude.json()[0]["problem"], "version 1.0.3 is too old, 2.0.0 or newer is needed");
+    assert_eq!(claude.json()[0]["problem"], "version 1.0.3 is too old, 2.1.110 or newer is needed");
     assert_eq!(claude.json()[0]["hint"], "install it with: npm install -g @anthropic-ai/claude-code");
     let codex = check(&["codex"]);
     assert_eq!((codex.code, &codex.json()[0]["problem"]), (Some(0), &Value::Null));
@@ -172,7 +172,10 @@ fn what_is_kept_of_runs_is_listed_shown_and_found_again() {
     let sandbox = Sandbox::new();
     assert_eq!(show(&sandbox, &["runs", "--json"]).json(), json!([]));
     let missing = show(&sandbox, &["result"]);
-    assert_eq!((missing.stderr.as_str(), missing.code), ("error: no run is called `last`\n", Some(1)));
+    assert_eq!(
+        (missing.stderr.as_str(), missing.code),
+        ("error: no run is called `last`\n  hint: aiswitch runs lists those that are kept\n", Some(1))
+    );
     configure(&sandbox, "agents.yaml", "agents: {bad: {driver: echo, args: [--fail, auth]}}\n");
     let first = show(&sandbox, &["run", "--json", "-a", "echo,bad", "one"]).json();
     let second = show(&sandbox, &["run", "--json", "-a", "echo", "two"]).json();
@@ -243,5 +246,30 @@ fn there_are_completions_for_every_common_shell_and_not_for_what_is_hidden() {
         assert_eq!(shown.code, Some(0), "{shell}");
         assert!(shown.stdout.contains("exit-codes") || shown.stdout.contains("doctor"), "{shell}");
         assert!(!shown.stdout.contains("__echo"), "{shell}: {}", shown.stdout);
+    }
+}
+
+#[test]
+fn a_program_that_prints_for_ever_is_heard_as_far_as_its_version() {
+    let sandbox = Sandbox::new();
+    let program = sandbox.workspace().join("codex-for-ever");
+    fs::write(&program, "#!/bin/sh\nwhile :; do echo codex-cli 9.9.9; done\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+    let text = format!("agents: {{codex: {{driver: codex, command: ['{}']}}}}\n", program.display());
+    configure(&sandbox, "agents.yaml", &text);
+    let checked = show(&sandbox, &["agents", "check", "codex", "--json"]);
+    assert_eq!((&checked.json()[0]["version"], checked.code), (&json!("9.9.9"), Some(0)), "{checked}");
+}
+
+#[test]
+fn help_explains_a_verb_of_a_verb_and_refuses_what_is_none() {
+    let sandbox = Sandbox::new();
+    let help = show(&sandbox, &["help", "agents", "check"]);
+    assert!(help.stdout.contains("Usage: aiswitch agents check [OPTIONS] [NAMES]..."), "{help}");
+    for topic in [["run", "agents"], ["agents", "nope"]] {
+        let refused = show(&sandbox, &["help", topic[0], topic[1]]);
+        let expected = format!("error: `{}` is no verb and no topic\n", topic.join(" "));
+        assert!(refused.stderr.starts_with(&expected), "{refused}");
+        assert_eq!((refused.stdout.as_str(), refused.code), ("", Some(2)));
     }
 }

@@ -91,7 +91,7 @@ async fn a_variable_that_would_lead_an_agent_elsewhere_is_named_when_it_is_not_p
     let agents = [claude("claude"), script("a", "echo hello")];
     let coordinator = coordinator(agents).with_ambient(ambient(&set));
     let report = run(coordinator, plan("hello", &["claude", "a"])).await;
-    let expected = "the caller's `ANTHROPIC_BASE_URL`, `HTTPS_PROXY` is not passed on to agent `claude`; put it in a preset to do so";
+    let expected = "the caller's `ANTHROPIC_BASE_URL`, `HTTPS_PROXY` are not passed on to agent `claude`; put them in a preset to do so";
     assert_eq!(report.warnings, [expected]);
 }
 
@@ -131,7 +131,11 @@ fn a_dry_run_says_what_would_start_and_never_a_value() {
     let variables = |names: &[aiswitch_coordinator::PlannedVariable]| -> Vec<(String, Origin)> {
         names.iter().map(|variable| (variable.name.clone(), variable.origin)).collect()
     };
-    let expected = [("MY_KEY".to_owned(), Origin::Preset), ("PATH".to_owned(), Origin::Allowed)];
+    let expected = [
+        ("AISWITCH_RUN".to_owned(), Origin::Driver),
+        ("MY_KEY".to_owned(), Origin::Preset),
+        ("PATH".to_owned(), Origin::Allowed),
+    ];
     assert_eq!((variables(&a.environment), &a.problem), (expected.to_vec(), &None));
     let expected =
         [("ANTHROPIC_API_KEY".to_owned(), Origin::Credential), ("PATH".to_owned(), Origin::Allowed)];

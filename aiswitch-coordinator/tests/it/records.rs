@@ -1,6 +1,7 @@
 //! The state files and the folders of runs.
 #![expect(clippy::disallowed_methods, reason = "processes that share a home are processes")]
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -35,6 +36,21 @@ fn writer(home: &Home, count: usize) -> Child {
 fn document(path: &Path) -> Option<serde_json::Value> {
     let text = std::fs::read_to_string(path).ok()?;
     Some(serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}: {text}", path.display())))
+}
+
+#[tokio::test]
+async fn a_state_file_that_stays_as_it_is_is_not_written_again() {
+    let (_folder, home) = home();
+    let file = || home.agents_file().metadata().expect("a file").ino();
+    let run = async || {
+        let coordinator = coordinator([echo("a")]).with_home(home.clone());
+        coordinator.execute_parallel(plan("hello", &["a"])).await.expect("it runs")
+    };
+    run().await;
+    // A file that is replaced is another one.
+    let first = file();
+    run().await;
+    assert_eq!(file(), first);
 }
 
 #[tokio::test]

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::inspect::Waiting;
-use super::slot::{Slot, Take};
-use super::ticket::{self, Before, Ticket};
-use super::{Shared, Wakeup, inspect};
+use super::slot::{Slot, State, Take, Turn};
+use super::ticket::{self, Ahead, Bell, Ticket, TicketName};
+use super::waits::Search;
+use super::{Shared, inspect};
 use crate::queue::{Claim, Place, Role};
 use crate::wait::{Attempt, Park, Watch};
-use crate::{HolderProcess, LockError, LockGuard, LockOptions, LockState, clock, queue};
+use crate::{LockError, LockGuard, LockMode, LockOptions, LockState, clock, queue};
 
 /// How often a waiter looks at the lock although nothing woke it, for a wake-up can be lost to a crash: 500 ms.
 const SAFETY_TICK: Duration = Duration::from_millis(500);
@@ -43,20 +44,13 @@ pub(crate) struct FileAttempt {
     /// Its place among the waiters of this process; `None` once it holds the lock.
     place: Option<Place>,
     /// Its place among the processes, while it leads in this one.
-    ticket: Option<Arc<Ticket>>,
+    ticket: Option<Ticket>,
     started: Instant,
-    outside: Outside,
+    /// Who comes first in another process, and who comes next after this waiter, as of the last look.
+    ahead: Option<Ahead>,
+    next: Option<TicketName>,
     backoff: Backoff,
-}
-
-/// What the last look at other processes showed.
-enum Outside {
-    /// There was no look: others of this process come first.
-    NotLooked,
-    /// Somebody has the lock.
-    Busy,
-    /// Somebody comes first.
-    Behind(Before),
+    deadlock: Search,
 }
 
 impl FileAttempt {
@@ -93,8 +87,10 @@ impl FileAttempt {
             place: Some(place),
             ticket: None,
             started: now,
-            outside: Outside::NotLooked,
+            ahead: None,
+            next: None,
             backoff: Backoff::new(arrived_ns),
+            deadlock: Search::new(options.owner.as_deref(), now, shared),
         })
     }
 
@@ -104,48 +100,81 @@ impl FileAttempt {
         let slot = Arc::clone(&self.slot);
         let mut state = slot.lock();
         if state.queue.role(place) == Role::Wait {
-            self.outside = Outside::NotLooked;
             drop(state);
             self.withdraw();
             return Ok(None);
         }
+        let woken = self.ticket.is_some();
+        if state.crowded
+            && self.ticket.is_none()
+            && in_time
+            && !ticket::read_folder(&slot.tickets)?.is_empty()
+        {
+            self.publish(&mut state, place)?;
+        }
         loop {
-            if let Some(ticket) = &self.ticket {
-                ticket.drain();
-            }
-            let taken = slot.take(&mut state, &self.shared, &self.options, Some((self.key, &self.claim)))?;
-            self.outside = match taken {
-                Take::Won(held) => {
-                    state.queue.leave(place);
-                    self.place = None;
-                    let ticket = self.ticket.take();
-                    let guard = slot.guard(&mut state, &self.shared, &self.options, held);
-                    let waker = state.queue.wake_lead();
-                    drop(state);
-                    waker.into_iter().for_each(Waker::wake);
-                    drop(ticket);
-                    return Ok(Some(guard));
+            if !self.is_turn(&mut state, place)? {
+                slot.mark_contended(&mut state)?;
+                if woken {
+                    // Perhaps in the place of somebody who came later and is served earlier.
+                    slot.wake_first();
                 }
-                Take::Busy => Outside::Busy,
-                Take::Behind(before) => Outside::Behind(before),
-            };
-            let queued = self.ticket.as_ref().is_some_and(|ticket| ticket.is_published());
-            if !in_time || (queued && !slot.mark_contended(&mut state)?) {
                 return Ok(None);
             }
-            if !queued {
-                self.ticket = None;
-                let ticket = Arc::new(Ticket::publish(
-                    &slot.tickets,
-                    self.key,
-                    &self.claim,
-                    self.shared.ticket_kind(),
-                )?);
-                state.queue.wake_by(place, &Waker::from(Arc::clone(&ticket)));
-                self.ticket = Some(ticket);
-                slot.mark_contended(&mut state)?;
+            let turn = match self.ticket {
+                Some(_) => Turn::Now,
+                None => Turn::After((self.key, self.claim.arrived_ns)),
+            };
+            if let Take::Won(mut held) = slot.take(&mut state, &self.shared, &self.options, turn)? {
+                state.queue.leave(place);
+                self.place = None;
+                held.ticket = self.ticket.take().map(Ticket::retire);
+                held.next = self.next.take();
+                let guard = slot.guard(&mut state, &self.shared, &self.options, held);
+                let waker = state.queue.wake_lead();
+                drop(state);
+                waker.into_iter().for_each(Waker::wake);
+                if self.options.mode == LockMode::Shared {
+                    slot.wake_first();
+                }
+                return Ok(Some(guard));
+            }
+            if !in_time {
+                return Ok(None);
+            }
+            if self.ticket.is_none() {
+                self.publish(&mut state, place)?;
+            } else if !slot.mark_contended(&mut state)? {
+                return Ok(None);
             }
         }
+    }
+
+    fn publish(&mut self, state: &mut State, place: Place) -> Result<(), LockError> {
+        let kind = self.shared.ticket_kind();
+        let ticket = Ticket::publish(&self.slot.tickets, self.key, &self.claim, kind)?;
+        state.queue.wake_by(place, &Waker::from(Arc::clone(&ticket.bell)));
+        self.ticket = Some(ticket);
+        self.slot.mark_contended(state)?;
+        Ok(())
+    }
+
+    /// Whether, as far as the tickets tell, nobody of another process comes first; notes who does.
+    ///
+    /// It is not asked again once the lock is taken: a waiter with a smaller key who comes at that very moment is next.
+    fn is_turn(&mut self, state: &mut State, place: Place) -> Result<bool, LockError> {
+        let Some(ticket) = &self.ticket else { return Ok(true) };
+        ticket.bell.drain();
+        let mut names = ticket::read_folder(&self.slot.tickets)?;
+        if !ticket.is_listed(&names) {
+            self.ticket = None;
+            self.publish(state, place)?;
+            names = ticket::read_folder(&self.slot.tickets)?;
+        }
+        self.next = self.ticket.as_ref().and_then(|ticket| ticket.next(&names));
+        let order = (self.key, self.claim.arrived_ns);
+        self.ahead = ticket::first_before(&self.slot.tickets, &names, order, self.claim.mode)?;
+        Ok(self.ahead.is_none())
     }
 
     /// Gives up the place among the processes, and passes on a wake-up that may have come.
@@ -173,42 +202,26 @@ impl FileAttempt {
     }
 
     /// Whose end would let this waiter go on, and how long at most to rely on that.
+    ///
+    /// It is the process just ahead, while it waits and then while it holds. That a number of a process could mean another
+    /// one, given away again or of another namespace, costs no more than the time after which the waiter looks anyway.
     fn watch(&mut self) -> (Option<Watch>, Duration) {
-        let before = match std::mem::replace(&mut self.outside, Outside::NotLooked) {
-            Outside::Behind(before) => before,
-            Outside::Busy | Outside::NotLooked => {
-                let claim = &self.claim;
-                ticket::first_before(&self.slot.tickets, self.key, claim.arrived_ns, claim.mode)
-                    .unwrap_or(Before::Nobody { queue_is_empty: false })
-            }
+        let open = |pid: u32| {
+            let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
+            pidfd_open(pid, PidfdFlags::empty()).map(Watch::Process).ok()
         };
-        match before {
-            Before::Somebody { watch } => (watch.map(Watch::Pipe), SAFETY_TICK / 2),
-            Before::Nobody { .. } => match self.watch_holder() {
-                Some(watch) => (watch, SAFETY_TICK),
+        let here = &self.shared.identity;
+        if let Some(Ahead { pid, pipe }) = self.ahead.take() {
+            let watch = if pid == here.pid { None } else { open(pid).or(pipe.map(Watch::Pipe)) };
+            return (watch, SAFETY_TICK);
+        }
+        match self.slot.read_holder(&self.shared) {
+            Some((_, holder)) if holder.is_near(here) && holder.pid == here.pid => (None, SAFETY_TICK),
+            Some((_, holder)) if holder.is_near(here) => match open(holder.pid) {
+                Some(watch) => (Some(watch), SAFETY_TICK),
                 None => (None, BLIND_TICK),
             },
-        }
-    }
-
-    /// What reports the end of the holder's process; the outer `None` if the holder is not known or not alive.
-    #[expect(
-        clippy::option_option,
-        reason = "the inner one is a holder that can be relied on to wake the next"
-    )]
-    fn watch_holder(&self) -> Option<Option<Watch>> {
-        let (info, identity) = inspect::read_holder(&self.shared, &self.slot).ok()??;
-        match info.process {
-            HolderProcess::Ended => None,
-            HolderProcess::Unknown => Some(None),
-            HolderProcess::Alive if info.pid == self.shared.identity.pid => Some(None),
-            HolderProcess::Alive => {
-                let pid = Pid::from_raw(i32::try_from(info.pid).ok()?)?;
-                let process = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-                // The number may have been given to another process between reading it and opening it.
-                (self.shared.identity.fate_of(&identity) == HolderProcess::Alive)
-                    .then_some(Some(Watch::Process(process)))
-            }
+            Some(_) | None => (None, BLIND_TICK),
         }
     }
 }
@@ -218,24 +231,31 @@ impl Attempt for FileAttempt {
         let in_time = self.deadline().is_none_or(|deadline| now < deadline);
         match self.take(in_time)? {
             Some(guard) => Ok(Some(guard)),
-            None if in_time => Ok(None),
-            None => Err(self.timeout(now)),
+            None if !in_time => Err(self.timeout(now)),
+            None => {
+                if let Some(owner) = &self.options.owner {
+                    self.deadlock.look(&self.shared, &self.slot, (owner, self.claim.arrived_ns), now)?;
+                }
+                Ok(None)
+            }
         }
     }
 
     fn park(&mut self, now: Instant) -> Park {
-        let deadline = self.deadline();
+        let deadline = [self.deadline(), self.deadlock.due()].into_iter().flatten().min();
         let at_most = |wait: Duration| {
             let until = now + wait;
             deadline.map_or(until, |deadline| until.min(deadline))
         };
-        let Some(ticket) = self.ticket.clone() else { return Park::Turn { until: deadline } };
-        match self.shared.config.wakeup {
-            Wakeup::Event => {
+        let Some(bell) = self.ticket.as_ref().map(|ticket| Arc::clone(&ticket.bell)) else {
+            return Park::Turn { until: deadline };
+        };
+        match &*bell {
+            Bell::Pipe(_) => {
                 let (watch, tick) = self.watch();
-                Park::Event { ticket, watch, until: at_most(tick) }
+                Park::Event { bell, watch, until: at_most(tick) }
             }
-            Wakeup::Backoff => {
+            Bell::File(_) => {
                 let ahead = ticket::count_before(&self.slot.tickets, self.key, self.claim.arrived_ns)
                     .unwrap_or_default();
                 let long = now.saturating_duration_since(self.started) >= LONG_WAIT;
@@ -271,7 +291,7 @@ impl Drop for FileAttempt {
 
 /// How long to sleep between two looks: a random part of an upper bound that doubles from look to look.
 ///
-/// ["Full jitter"](https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), as waiters that look at
+/// [Full jitter](https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), as waiters that look at
 /// random times get in each other's way the least.
 struct Backoff {
     bound: Duration,

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use super::slot::Slot;
 use super::ticket::{self, Waiter};
-use super::{Shared, inspect};
+use super::{Shared, inspect, waits};
 use crate::{CleanupReport, LockAttempt, LockError, LockFile, LockMode, clock};
 
 /// Removes tickets of ended waiters, and files of locks that nobody has, wants, or used for `unused_for`.
 pub(crate) fn cleanup(shared: &Shared, unused_for: Duration) -> Result<CleanupReport, LockError> {
-    let mut report = CleanupReport::default();
+    let waits_removed = waits::remove_notes_of_the_ended(&shared.folder)?;
+    let mut report = CleanupReport { waits_removed, ..CleanupReport::default() };
     for name in inspect::names(&shared.folder)? {
         let slot = Slot::new(name, &shared.folder)?;
         let mut waited_for = false;

@@ -12,14 +12,14 @@
 //!
 //! Numbers are little-endian. The file is written in place: it is not a store, and whatever it says about the holder is
 //! to be shown, never to be acted on. Only the kernel's lock decides who has the lock; the record of a holder stays when
-//! it lets go, for taking it away would make every release dearer by a fifth.
+//! it lets go and nobody was seen to wait, for taking it away would make every release dearer by a fifth.
 
 use std::io;
 use std::time::Duration;
 
 use crate::identity::{IDENTITY_TEXT_BYTES_MAX, Identity};
 use crate::options::{OWNER_BYTES_MAX, PURPOSE_BYTES_MAX};
-use crate::{HolderInfo, LockFile, LockMode, LockOptions, clock};
+use crate::{HolderInfo, HolderProcess, LockFile, LockMode, LockOptions, clock};
 
 const MAGIC: &[u8; 7] = b"aislck1";
 const MAGIC_AT: u64 = 1;
@@ -52,17 +52,17 @@ pub(crate) fn write_contended(file: &LockFile, contended: bool) -> io::Result<()
     file.write_at(&[u8::from(contended)], 0)
 }
 
-/// Notes token and holder.
+/// Notes token and holder, and that it is now so many nanoseconds by the wall clock.
 pub(crate) fn write_holder(
     file: &LockFile,
-    token: u64,
+    (token, now_wall_ns): (u64, u64),
     identity: &Identity,
     options: &LockOptions,
 ) -> io::Result<()> {
     let mut bytes = [0; RECORD_AT + RECORD_BYTES_MAX];
     let mut record = Writer { bytes: &mut bytes, at: RECORD_AT };
     record.put(&identity.pid.to_le_bytes());
-    for value in [identity.start, identity.boot, identity.namespace, clock::wall_ns(), clock::boot_ns()] {
+    for value in [identity.start, identity.boot, identity.namespace, now_wall_ns, clock::boot_ns()] {
         record.put(&value.to_le_bytes());
     }
     record.put(&[u8::from(options.mode == LockMode::Shared)]);
@@ -85,7 +85,14 @@ pub(crate) fn write_holder(
     file.write_at(&bytes[1..end], MAGIC_AT)
 }
 
-/// The holder's record, and which process wrote it; `None` if there is none or it is being written.
+/// Takes the record away, so that nobody is misled while the next holder has not yet written its own.
+pub(crate) fn clear_holder(file: &LockFile) -> io::Result<()> {
+    file.write_at(&[0; 4], HEAD_BYTES as u64)
+}
+
+/// The last holder's record, and which process wrote it; `None` if there is none or it is being written.
+///
+/// What became of the process is not looked up.
 pub(crate) fn read_holder(file: &LockFile, here: &Identity) -> io::Result<Option<(HolderInfo, Identity)>> {
     let mut bytes = [0; RECORD_AT + RECORD_BYTES_MAX];
     let filled = file.read_at(&mut bytes, 0)?;
@@ -113,7 +120,6 @@ fn decode(bytes: &[u8], here: &Identity) -> Option<(HolderInfo, Identity)> {
         host: host.clone().unwrap_or_default(),
         program: program.clone().unwrap_or_default(),
     };
-    let process = here.fate_of(&writer);
     let same_boot = here.boot == boot && here.host == writer.host;
     let held_for = same_boot.then(|| Duration::from_nanos(clock::boot_ns().saturating_sub(boot_ns)));
     let info = HolderInfo {
@@ -126,7 +132,7 @@ fn decode(bytes: &[u8], here: &Identity) -> Option<(HolderInfo, Identity)> {
         since: clock::wall_time(wall_ns),
         held_for,
         fencing_token: number(&head[8..16]),
-        process,
+        process: HolderProcess::Unknown,
     };
     Some((info, writer))
 }

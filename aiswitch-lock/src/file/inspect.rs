@@ -9,9 +9,7 @@ use super::slot::Slot;
 use super::ticket::{self, Waiter};
 use crate::identity::Identity;
 use crate::name::LOCK_SUFFIX;
-use crate::{
-    HolderInfo, LockAttempt, LockError, LockFile, LockInfo, LockMode, LockName, LockState, WaiterInfo, clock,
-};
+use crate::{LockAttempt, LockError, LockFile, LockInfo, LockMode, LockName, LockState, WaiterInfo, clock};
 
 /// The locks of a folder, in the order of their names.
 pub(crate) fn names(folder: &Path) -> Result<Vec<LockName>, LockError> {
@@ -29,13 +27,7 @@ pub(crate) fn names(folder: &Path) -> Result<Vec<LockName>, LockError> {
 /// Who holds a lock and who waits for it.
 pub(crate) fn inspect(shared: &Shared, slot: &Slot) -> Result<LockInfo, LockError> {
     let waiters = waiters(shared, slot)?.into_iter().map(|waiting| waiting.info).collect();
-    Ok(LockInfo { name: slot.name.clone(), state: state(shared, slot)?, waiters })
-}
-
-/// The record of a lock's holder and the process that wrote it; `None` if there is no file or no record.
-pub(crate) fn read_holder(shared: &Shared, slot: &Slot) -> Result<Option<(HolderInfo, Identity)>, LockError> {
-    let Some(file) = LockFile::open_existing(&slot.path)? else { return Ok(None) };
-    header::read_holder(&file, &shared.identity).map_err(LockError::io("read", &slot.path))
+    Ok(LockInfo { name: slot.name.clone(), state: state(shared, slot)?.0, waiters })
 }
 
 /// One who waits, with what puts it in order.
@@ -72,23 +64,20 @@ pub(crate) fn waiters(shared: &Shared, slot: &Slot) -> Result<Vec<Waiting>, Lock
     Ok(all)
 }
 
-fn state(shared: &Shared, slot: &Slot) -> Result<LockState, LockError> {
-    let Some(file) = LockFile::open_existing(&slot.path)? else { return Ok(LockState::Free) };
-    let record = header::read_holder(&file, &shared.identity).map_err(LockError::io("read", &slot.path))?;
-    let holder = record.map(|(holder, _)| Box::new(holder));
-    if !slot.lock().queue.holders().is_empty() {
-        return Ok(LockState::Held { holder });
-    }
-    let Some(holder) = holder else { return Ok(LockState::Free) };
-    // Only the kernel knows, and asking it means locking the file for a moment, shared so that sharers are not
-    // disturbed unless one of them is the holder that is looked for.
+/// Whether a lock is held, and which process wrote the holder's record.
+pub(crate) fn state(shared: &Shared, slot: &Slot) -> Result<(LockState, Option<Identity>), LockError> {
+    let Some(file) = LockFile::open_existing(&slot.path)? else { return Ok((LockState::Free, None)) };
+    // A record tells of the last holder, so only the kernel knows whether there is one. Asking it means locking the file
+    // for a moment, shared so that sharers are not disturbed unless one of them is the holder that is looked for.
     let is_free = |mode| file.try_lock(mode, &slot.path).map(|attempt| attempt == LockAttempt::Taken);
-    let free =
-        is_free(LockMode::Shared)? && (holder.mode == LockMode::Exclusive || is_free(LockMode::Exclusive)?);
-    drop(file.unlock(&slot.path));
+    let free = is_free(LockMode::Shared)? && is_free(LockMode::Exclusive)?;
+    file.unlock(&slot.path)?;
+    slot.wake_first_if_contended(&file);
     if free {
-        slot.wake_first_if_contended(&file);
-        return Ok(LockState::Free);
+        return Ok((LockState::Free, None));
     }
-    Ok(LockState::Held { holder: Some(holder) })
+    let record = header::read_holder(&file, &shared.identity).map_err(LockError::io("read", &slot.path))?;
+    let Some((mut holder, writer)) = record else { return Ok((LockState::Held { holder: None }, None)) };
+    holder.process = shared.identity.fate_of(&writer);
+    Ok((LockState::Held { holder: Some(Box::new(holder)) }, Some(writer)))
 }

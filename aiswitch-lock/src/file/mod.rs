@@ -6,6 +6,7 @@ mod header;
 mod inspect;
 mod slot;
 mod ticket;
+mod waits;
 
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder};
@@ -13,7 +14,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -27,7 +28,7 @@ use crate::{
 
 use attempt::FileAttempt;
 use slot::Slot;
-pub(crate) use ticket::Ticket;
+pub(crate) use ticket::Bell;
 use ticket::TicketKind;
 
 /// How long an owner waits before it looks whether waiting is in vain: 1 second.
@@ -54,7 +55,7 @@ const QUEUE_SUFFIX: &str = ".queue";
 #[derive(Debug)]
 pub struct FileLockManager {
     shared: Arc<Shared>,
-    slots: Mutex<HashMap<LockName, Arc<Slot>>>,
+    slots: Mutex<Slots>,
 }
 
 /// How a [`FileLockManager`] waits; the same for every process that uses a folder, or else the order of service suffers.
@@ -87,6 +88,33 @@ pub enum Wakeup {
     Backoff,
 }
 
+/// The locks that a manager remembers.
+#[derive(Debug)]
+struct Slots {
+    /// Each with the count of uses at its last one.
+    known: HashMap<LockName, (Arc<Slot>, u64)>,
+    uses: u64,
+}
+
+impl Slots {
+    fn get(&mut self, name: &LockName, folder: &Path) -> Result<Arc<Slot>, LockError> {
+        self.uses += 1;
+        if let Some((slot, used)) = self.known.get_mut(name) {
+            *used = self.uses;
+            return Ok(Arc::clone(slot));
+        }
+        if self.known.len() >= FILES_MAX {
+            // Whatever is held or waited for is referred to from elsewhere, so its count is larger.
+            let idle = self.known.iter().filter(|(_, (slot, _))| Arc::strong_count(slot) == 1);
+            let oldest = idle.min_by_key(|(_, (_, used))| *used).map(|(name, _)| name.clone());
+            oldest.and_then(|name| self.known.remove(&name));
+        }
+        let slot = Arc::new(Slot::new(name.clone(), folder)?);
+        self.known.insert(name.clone(), (Arc::clone(&slot), self.uses));
+        Ok(slot)
+    }
+}
+
 /// What a manager, its guards and its waiters have in common.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -117,7 +145,7 @@ impl FileLockManager {
         make_folder(&folder)?;
         check_folder(&folder)?;
         let shared = Shared { folder, identity: Identity::of_this_process(), config };
-        Ok(Self { shared: Arc::new(shared), slots: Mutex::new(HashMap::new()) })
+        Ok(Self { shared: Arc::new(shared), slots: Mutex::new(Slots { known: HashMap::new(), uses: 0 }) })
     }
 
     /// The folder of the locks.
@@ -128,48 +156,31 @@ impl FileLockManager {
     /// What this process knows of a lock; looked up without opening its file.
     fn slot(&self, name: &LockName) -> Result<Arc<Slot>, LockError> {
         self.shared.check_process()?;
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = slots.get(name) {
-            slot.mark_used();
-            return Ok(Arc::clone(slot));
-        }
-        if slots.len() >= FILES_MAX {
-            // Whatever is held or waited for is referred to from elsewhere, so its count is larger.
-            let idle = slots.iter().filter(|(_, slot)| Arc::strong_count(slot) == 1);
-            let oldest = idle.min_by_key(|(_, slot)| slot.used_ns()).map(|(name, _)| name.clone());
-            oldest.and_then(|name| slots.remove(&name));
-        }
-        let slot = Arc::new(Slot::new(name.clone(), &self.shared.folder)?);
-        slot.mark_used();
-        slots.insert(name.clone(), Arc::clone(&slot));
-        Ok(slot)
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).get(name, &self.shared.folder)
     }
 
-    fn start(&self, name: &LockName, options: &LockOptions, now: Instant) -> Result<Start, LockError> {
+    /// Takes a lock at once, if nobody is likely to come first.
+    fn start(
+        &self,
+        name: &LockName,
+        options: &LockOptions,
+    ) -> Result<(Arc<Slot>, Option<LockGuard>), LockError> {
         options.check()?;
         let slot = self.slot(name)?;
-        Ok(match slot.try_take(&self.shared, options)? {
-            Some(guard) => Start::Won(guard),
-            None => Start::Wait(FileAttempt::start(&self.shared, slot, options, now)?),
-        })
+        let guard = slot.take_unless_crowded(&self.shared, options)?;
+        Ok((slot, guard))
     }
-
-    fn all_slots(&self) -> Vec<Arc<Slot>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
-    }
-}
-
-enum Start {
-    Won(LockGuard),
-    Wait(FileAttempt),
 }
 
 #[async_trait]
 impl LockManager for FileLockManager {
     async fn acquire(&self, name: &LockName, options: &LockOptions) -> Result<LockGuard, LockError> {
-        match self.start(name, options, tokio::time::Instant::now().into_std())? {
-            Start::Won(guard) => Ok(guard),
-            Start::Wait(attempt) => wait(attempt).await,
+        match self.start(name, options)? {
+            (_, Some(guard)) => Ok(guard),
+            (slot, None) => {
+                let now = tokio::time::Instant::now().into_std();
+                wait(FileAttempt::start(&self.shared, slot, options, now)?).await
+            }
         }
     }
 
@@ -204,9 +215,9 @@ impl LockManager for FileLockManager {
 
 impl BlockingLockManager for FileLockManager {
     fn acquire(&self, name: &LockName, options: &LockOptions) -> Result<LockGuard, LockError> {
-        match self.start(name, options, clock::now())? {
-            Start::Won(guard) => Ok(guard),
-            Start::Wait(attempt) => wait_blocking(attempt),
+        match self.start(name, options)? {
+            (_, Some(guard)) => Ok(guard),
+            (slot, None) => wait_blocking(FileAttempt::start(&self.shared, slot, options, clock::now())?),
         }
     }
 
@@ -222,11 +233,11 @@ impl BlockingLockManager for FileLockManager {
 
     fn list(&self) -> Result<Vec<LockInfo>, LockError> {
         self.shared.check_process()?;
-        let known = self.slots.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = self.slots.lock().unwrap_or_else(PoisonError::into_inner).known.clone();
         let mut all = Vec::new();
         for name in inspect::names(&self.shared.folder)? {
             all.push(match known.get(&name) {
-                Some(slot) => inspect::inspect(&self.shared, slot)?,
+                Some((slot, _)) => inspect::inspect(&self.shared, slot)?,
                 None => inspect::inspect(&self.shared, &Slot::new(name, &self.shared.folder)?)?,
             });
         }
@@ -235,7 +246,8 @@ impl BlockingLockManager for FileLockManager {
 
     fn release_all(&self) -> Result<usize, LockError> {
         self.shared.check_process()?;
-        Ok(self.all_slots().iter().map(|slot| slot.release_all()).sum())
+        let known = self.slots.lock().unwrap_or_else(PoisonError::into_inner).known.clone();
+        Ok(known.values().map(|(slot, _)| slot.release_all()).sum())
     }
 
     fn cleanup_stale_locks(&self, unused_for: Duration) -> Result<CleanupReport, LockError> {

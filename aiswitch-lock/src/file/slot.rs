@@ -1,16 +1,17 @@
 //! One lock within this process: its file, who holds it, who waits.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use super::header::{self, Header};
-use super::ticket::{self, Before};
+use super::ticket::{self, Entry, TicketName};
 use super::{Shared, make_folder};
-use crate::queue::{Claim, Queue};
+use crate::identity::Identity;
+use crate::queue::Queue;
 use crate::{
-    Hold, LockAttempt, LockError, LockFile, LockGuard, LockMode, LockName, LockOptions, LossReason, clock,
+    Hold, HolderInfo, LockAttempt, LockError, LockFile, LockGuard, LockMode, LockName, LockOptions,
+    LossReason, clock,
 };
 
 /// How often an acquire begins anew because the lock file was replaced under its hands.
@@ -24,8 +25,6 @@ pub(crate) struct Slot {
     pub(crate) path: PathBuf,
     /// The folder of its tickets.
     pub(crate) tickets: PathBuf,
-    /// When it was last asked for, by [`clock::boot_ns`].
-    used_ns: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -35,6 +34,8 @@ pub(crate) struct State {
     pub(crate) queue: Queue<Held>,
     /// The file at the path, as far as is known; kept open for the next acquire.
     file: Option<Arc<LockFile>>,
+    /// Whether others waited when this process last looked.
+    pub(crate) crowded: bool,
     /// Whether `file` is still locked for the next waiter of this process, after its holder has let go.
     in_transit: bool,
 }
@@ -44,6 +45,19 @@ pub(crate) struct State {
 pub(crate) struct Held {
     file: Arc<LockFile>,
     token: u64,
+    /// The name of the ticket with which it waited, to be removed once the next one is served.
+    pub(crate) ticket: Option<Entry>,
+    /// Who was next when it got the lock.
+    pub(crate) next: Option<TicketName>,
+}
+
+/// How it is known that no other process comes first.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Turn {
+    /// It was seen just now that nobody does.
+    Now,
+    /// It has to be seen that nobody does of this key and time of arrival or smaller ones.
+    After((u64, u64)),
 }
 
 /// What became of an attempt to take a lock.
@@ -53,7 +67,7 @@ pub(crate) enum Take {
     /// Somebody of another process has it, or the same process through another manager.
     Busy,
     /// It is free, but somebody else comes first.
-    Behind(Before),
+    Behind,
 }
 
 impl Slot {
@@ -63,22 +77,23 @@ impl Slot {
             path: folder.join(format!("{stem}{}", crate::name::LOCK_SUFFIX)),
             tickets: folder.join(format!("{stem}{}", super::QUEUE_SUFFIX)),
             name,
-            used_ns: AtomicU64::new(0),
-            state: Mutex::new(State { queue: Queue::new(), file: None, in_transit: false }),
+            state: Mutex::new(State { queue: Queue::new(), file: None, crowded: false, in_transit: false }),
         })
-    }
-
-    pub(crate) fn used_ns(&self) -> u64 {
-        self.used_ns.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn mark_used(&self) {
-        self.used_ns.store(clock::boot_ns(), Ordering::Relaxed);
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         // No code that runs under the mutex can panic halfway through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As [`try_take`](Self::try_take), but leaves the lock alone where others are likely to come first.
+    pub(crate) fn take_unless_crowded(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        options: &LockOptions,
+    ) -> Result<Option<LockGuard>, LockError> {
+        // Locking the file for a moment would get in the way of the one who was just woken.
+        if self.lock().crowded { Ok(None) } else { self.try_take(shared, options) }
     }
 
     /// Takes the lock if nobody of this process has it or waits for it, and other processes let it.
@@ -91,20 +106,20 @@ impl Slot {
         if state.queue.has_waiters() || !state.queue.admits(options.mode) {
             return Ok(None);
         }
-        let taken = self.take(&mut state, shared, options, None)?;
+        let taken = self.take(&mut state, shared, options, Turn::After((u64::MAX, u64::MAX)))?;
         let Take::Won(held) = taken else { return Ok(None) };
         Ok(Some(self.guard(&mut state, shared, options, held)))
     }
 
     /// Takes the lock for a waiter who may lead, if other processes let it.
     ///
-    /// `place` is the waiter's key and claim; without one it comes after everyone who waits.
+    /// `turn` says how it is known that nobody else comes first.
     pub(crate) fn take(
         &self,
         state: &mut State,
         shared: &Shared,
         options: &LockOptions,
-        place: Option<(u64, &Claim)>,
+        turn: Turn,
     ) -> Result<Take, LockError> {
         for _ in 0..REOPEN_TRIES_MAX {
             let file = self.open(state)?;
@@ -125,48 +140,53 @@ impl Slot {
             }
             let fresh = Fresh { slot: self, state, file: Some(Arc::clone(&file)), joins };
             let header = Header::read(&file).map_err(LockError::io("read", &self.path))?;
+            fresh.state.crowded = header.contended;
             if header.contended
-                && let before @ Before::Somebody { .. } = self.before(&file, place, options.mode)?
+                && let Turn::After(order) = turn
+                && self.is_anybody_before(&file, order, options.mode)?
             {
-                return Ok(Take::Behind(before));
+                return Ok(Take::Behind);
             }
+            let now_wall_ns = clock::wall_ns();
             let token = match options.mode {
                 LockMode::Exclusive => {
-                    next_token(header.token).map_err(LockError::io("count on in", &self.path))?
+                    next_token(header.token, now_wall_ns).map_err(LockError::io("count on in", &self.path))?
                 }
-                LockMode::Shared if header.token == 0 => clock::wall_ns(),
+                LockMode::Shared if header.token == 0 => now_wall_ns,
                 LockMode::Shared => header.token,
             };
-            header::write_holder(&file, token, &shared.identity, options)
+            header::write_holder(&file, (token, now_wall_ns), &shared.identity, options)
                 .map_err(LockError::io("write", &self.path))?;
             fresh.keep();
-            return Ok(Take::Won(Held { file, token }));
+            return Ok(Take::Won(Held { file, token, ticket: None, next: None }));
         }
         let source = std::io::Error::other("it is replaced again and again");
         Err(LockError::io("lock", &self.path)(source))
     }
 
-    /// Who of other processes comes first; notes that nobody waits if that is so.
-    fn before(
+    /// Whether a waiter of another process comes first; notes in the file if nobody waits at all.
+    fn is_anybody_before(
         &self,
         file: &LockFile,
-        place: Option<(u64, &Claim)>,
+        order: (u64, u64),
         mode: LockMode,
-    ) -> Result<Before, LockError> {
-        let look = || match place {
-            Some((key, claim)) => ticket::first_before(&self.tickets, key, claim.arrived_ns, mode),
-            None => ticket::first_before(&self.tickets, u64::MAX, u64::MAX, mode),
-        };
-        let before = look()?;
-        if matches!(before, Before::Nobody { queue_is_empty: true }) {
+    ) -> Result<bool, LockError> {
+        let mut names = ticket::read_folder(&self.tickets)?;
+        if names.is_empty() {
             header::write_contended(file, false).map_err(LockError::io("write", &self.path))?;
             // Somebody who came in between has set the mark before it was taken away.
-            if !ticket::read_folder(&self.tickets)?.is_empty() {
+            names = ticket::read_folder(&self.tickets)?;
+            if !names.is_empty() {
                 header::write_contended(file, true).map_err(LockError::io("write", &self.path))?;
-                return look();
             }
         }
-        Ok(before)
+        Ok(ticket::first_before(&self.tickets, &names, order, mode)?.is_some())
+    }
+
+    /// The last holder's record and the process that wrote it, if the file is open and has one.
+    pub(crate) fn read_holder(&self, shared: &Shared) -> Option<(HolderInfo, Identity)> {
+        let file = self.lock().file.clone()?;
+        header::read_holder(&file, &shared.identity).ok()?
     }
 
     /// Notes that somebody waits; `true` if that was not yet noted, so that the lock has to be tried again.
@@ -197,18 +217,23 @@ impl Slot {
     pub(crate) fn release(&self, id: u64) -> Option<()> {
         let mut state = self.lock();
         let holder = state.queue.release(id)?;
-        let file = holder.hold.file;
+        let Held { file, ticket, next, .. } = holder.hold;
         if !state.queue.holders().iter().any(|other| Arc::ptr_eq(&other.hold.file, &file)) {
+            if state.crowded || state.queue.has_waiters() {
+                // The record is to be shown; the lock is let go in any case.
+                drop(header::clear_holder(&file));
+            }
             let current = state.file.as_ref().is_some_and(|current| Arc::ptr_eq(current, &file));
             if holder.mode == LockMode::Exclusive && current && self.next_is_of_this_process(&state, &file) {
                 state.in_transit = true;
             } else {
-                self.unlock(&mut state, &file);
+                self.hand_over(&mut state, &file, next.as_ref());
             }
         }
         let waker = state.queue.wake_lead();
         drop(state);
         waker.into_iter().for_each(Waker::wake);
+        drop(ticket);
         Some(())
     }
 
@@ -226,10 +251,12 @@ impl Slot {
         }
         match Header::read(file) {
             Ok(Header { contended: false, .. }) => true,
-            Ok(Header { contended: true, .. }) => matches!(
-                ticket::first_before(&self.tickets, place.key, claim.arrived_ns, claim.mode),
-                Ok(Before::Nobody { .. })
-            ),
+            Ok(Header { contended: true, .. }) => ticket::read_folder(&self.tickets)
+                .and_then(|names| {
+                    let order = (place.key, claim.arrived_ns);
+                    ticket::first_before(&self.tickets, &names, order, claim.mode)
+                })
+                .is_ok_and(|ahead| ahead.is_none()),
             Err(_) => false,
         }
     }
@@ -247,20 +274,36 @@ impl Slot {
         waker.into_iter().for_each(Waker::wake);
     }
 
+    /// Unlocks the file and wakes the waiter that was seen to be next, who knows better who is next now, or the first one.
+    fn hand_over(&self, state: &mut State, file: &LockFile, next: Option<&TicketName>) {
+        let Some(next) = next else { return self.unlock(state, file) };
+        state.in_transit = false;
+        // Unlocking an open file cannot fail.
+        drop(file.unlock(&self.path));
+        state.crowded = true;
+        if !ticket::wake(&self.tickets, next).unwrap_or(false) {
+            self.wake_first();
+        }
+    }
+
     /// Unlocks the file and wakes the first waiter.
     fn unlock(&self, state: &mut State, file: &LockFile) {
         state.in_transit = false;
         // Unlocking an open file cannot fail. The mark is read afterwards: a waiter sets it and then tries the lock, so
         // either the mark is seen here or the waiter finds the file unlocked.
         drop(file.unlock(&self.path));
-        self.wake_first_if_contended(file);
+        state.crowded = self.wake_first_if_contended(file);
     }
 
     /// Wakes the first waiter after the file was unlocked, if the file says that somebody waits.
-    pub(crate) fn wake_first_if_contended(&self, file: &LockFile) {
-        if Header::read(file).is_ok_and(|header| header.contended) {
+    ///
+    /// Tells whether it does.
+    pub(crate) fn wake_first_if_contended(&self, file: &LockFile) -> bool {
+        let contended = Header::read(file).is_ok_and(|header| header.contended);
+        if contended {
             self.wake_first();
         }
+        contended
     }
 
     /// Wakes the first waiter of any process; if that fails, waiters look again by themselves after a while.
@@ -320,9 +363,9 @@ impl Drop for Fresh<'_> {
 }
 
 /// The smallest number that is larger than the last token and not smaller than the wall clock.
-fn next_token(last: u64) -> std::io::Result<u64> {
+fn next_token(last: u64, now_wall_ns: u64) -> std::io::Result<u64> {
     let next = last.checked_add(1).ok_or_else(|| std::io::Error::other("its fencing tokens are used up"))?;
-    Ok(next.max(clock::wall_ns()))
+    Ok(next.max(now_wall_ns))
 }
 
 struct FileHold {
@@ -342,6 +385,9 @@ impl Hold for FileHold {
     }
 
     fn loss(&self) -> Option<LossReason> {
+        if self.shared.check_process().is_err() {
+            return Some(LossReason::Forked);
+        }
         let state = self.slot.lock();
         let Some(holder) = state.queue.holders().iter().find(|holder| holder.id == self.id) else {
             return Some(LossReason::Released);

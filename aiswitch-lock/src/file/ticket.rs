@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Wake;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -105,26 +106,34 @@ impl TicketName {
 /// A ticket of this process; dropping it takes it out of the queue.
 #[derive(Debug)]
 pub(crate) struct Ticket {
+    name: TicketName,
+    entry: Entry,
+    pub(crate) bell: Arc<Bell>,
+}
+
+/// The name of a ticket in its folder, which goes when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Entry {
     path: PathBuf,
     /// The process that made it; a forked child has only a copy.
     made_by: u32,
-    body: Body,
 }
 
+/// What shows that a waiter lives, and wakes it; dropping it shows that the waiter does not wait any more.
 #[derive(Debug)]
-enum Body {
+pub(crate) enum Bell {
     Pipe(OwnedFd),
-    /// Kept open, for closing it would unlock it.
+    /// Kept open, for closing it unlocks it.
     File(LockFile),
 }
 
 impl Ticket {
-    /// Publishes a ticket in a folder, which is made if need be.
+    /// Publishes a ticket in a folder, which is made if need be; a file if there cannot be a pipe.
     pub(crate) fn publish(
         folder: &Path,
         key: u64,
         claim: &Claim,
-        kind: TicketKind,
+        mut kind: TicketKind,
     ) -> Result<Self, LockError> {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
         let made_by = std::process::id();
@@ -144,51 +153,66 @@ impl Ticket {
                 TicketKind::File => make_file(&path)?,
             };
             match made {
-                Made::Body(body) => return Ok(Self { path, made_by, body }),
+                Made::Bell(bell) => {
+                    return Ok(Self { name, entry: Entry { path, made_by }, bell: Arc::new(bell) });
+                }
                 Made::Lost => {}
                 Made::NoFolder => super::make_folder(folder)?,
+                Made::NoPipes => kind = TicketKind::File,
             }
         }
         let source = io::Error::other("it was removed again and again");
         Err(LockError::io("make a ticket in", folder)(source))
     }
 
-    /// Forgets that it was woken.
+    /// Shows that its waiter does not wait any more, but keeps its name, which is slow to remove.
+    pub(crate) fn retire(self) -> Entry {
+        self.entry
+    }
+
+    /// The ticket that is served after it.
+    pub(crate) fn next(&self, names: &[TicketName]) -> Option<TicketName> {
+        names.get(names.partition_point(|name| *name <= self.name)).cloned()
+    }
+
+    /// Whether it is among these tickets.
+    pub(crate) fn is_listed(&self, names: &[TicketName]) -> bool {
+        names.binary_search(&self.name).is_ok()
+    }
+}
+
+impl Bell {
+    /// Forgets that it was rung; a pipe holds one byte, or a few if several rang it at once.
     pub(crate) fn drain(&self) {
-        if let Body::Pipe(pipe) = &self.body {
+        if let Self::Pipe(pipe) = self {
             let mut bytes = [0; 64];
             while rustix::io::read(pipe, &mut bytes).is_ok_and(|count| count == bytes.len()) {}
         }
     }
-
-    /// Whether it can still be found in the queue.
-    pub(crate) fn is_published(&self) -> bool {
-        fs::symlink_metadata(&self.path).is_ok()
-    }
 }
 
-/// The pipe becomes readable when the ticket is woken; the file never does anything.
-impl AsFd for Ticket {
+/// The pipe becomes readable when it is rung; the file never does anything.
+impl AsFd for Bell {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.body {
-            Body::Pipe(pipe) => pipe.as_fd(),
-            Body::File(file) => file.as_fd(),
+        match self {
+            Self::Pipe(pipe) => pipe.as_fd(),
+            Self::File(file) => file.as_fd(),
         }
     }
 }
 
-impl Wake for Ticket {
+impl Wake for Bell {
     fn wake(self: Arc<Self>) {
-        if let Body::Pipe(pipe) = &self.body {
-            wake_pipe(pipe);
+        if let Self::Pipe(pipe) = &*self {
+            ring(pipe);
         }
     }
 }
 
-impl Drop for Ticket {
+impl Drop for Entry {
     fn drop(&mut self) {
         if self.made_by == std::process::id() {
-            // Somebody may have removed it; closing the pipe or file says as clearly that nobody waits.
+            // Somebody may have removed it; that nobody waits is shown by the bell.
             drop(fs::remove_file(&self.path));
         }
     }
@@ -197,7 +221,7 @@ impl Drop for Ticket {
 /// What is known of the waiter behind a ticket.
 #[derive(Debug)]
 pub(crate) enum Waiter {
-    /// It waits. What reports its end, if something does.
+    /// It waits. The writing end of its pipe, if it has one, which fails when nobody reads it any more.
     Alive(Option<OwnedFd>),
     /// It was woken long ago and did not come: it may be passed.
     Stalled,
@@ -220,36 +244,31 @@ pub(crate) fn read_folder(folder: &Path) -> Result<Vec<TicketName>, LockError> {
     Ok(names)
 }
 
-/// The first ticket that is served before a waiter of this key and mode, and keeps it from the lock.
+/// The first waiter that is served before one of this key and mode, and keeps it from the lock.
 pub(crate) fn first_before(
     folder: &Path,
-    key: u64,
-    arrived_ns: u64,
+    names: &[TicketName],
+    (key, arrived_ns): (u64, u64),
     mode: LockMode,
-) -> Result<Before, LockError> {
-    let names = read_folder(folder)?;
+) -> Result<Option<Ahead>, LockError> {
     for name in names.iter().take_while(|name| name.is_before(key, arrived_ns)) {
         if name.shared && mode == LockMode::Shared {
             continue;
         }
         match look_up(folder, name)? {
-            Waiter::Alive(watch) => return Ok(Before::Somebody { watch }),
+            Waiter::Alive(pipe) => return Ok(Some(Ahead { pid: name.pid, pipe })),
             Waiter::Stalled | Waiter::Gone => {}
         }
     }
-    Ok(Before::Nobody { queue_is_empty: names.is_empty() })
+    Ok(None)
 }
 
-/// Who is served before a waiter.
+/// Somebody who is served earlier.
 #[derive(Debug)]
-pub(crate) enum Before {
-    /// Somebody, and what reports its end, if something does.
-    Somebody { watch: Option<OwnedFd> },
-    /// Nobody who could take the lock.
-    Nobody {
-        /// Whether there is no ticket at all.
-        queue_is_empty: bool,
-    },
+pub(crate) struct Ahead {
+    pub(crate) pid: u32,
+    /// The writing end of its pipe, if it has one.
+    pub(crate) pipe: Option<OwnedFd>,
 }
 
 /// How many tickets are served before a waiter of this key.
@@ -260,20 +279,34 @@ pub(crate) fn count_before(folder: &Path, key: u64, arrived_ns: u64) -> Result<u
 /// Wakes the first waiter that can be woken.
 pub(crate) fn wake_first(folder: &Path) -> Result<(), LockError> {
     for name in read_folder(folder)? {
-        let Waiter::Alive(watch) = look_up(folder, &name)? else { continue };
-        let Some(watch) = watch else { return Ok(()) };
-        if rustix::io::ioctl_fionread(&watch).is_ok_and(|unread| unread > 0) {
-            return Ok(());
-        }
-        // Writing to a pipe that nobody reads would end a process that does not ignore SIGPIPE; opened for both ways
-        // it has a reader, this process.
-        let path = folder.join(name.file_name());
-        if let Ok(pipe) = rustix::fs::open(&path, pipe_flags(OFlags::RDWR), Mode::empty()) {
-            wake_pipe(&pipe);
-            return Ok(());
+        if wake(folder, &name)? {
+            break;
         }
     }
     Ok(())
+}
+
+/// Wakes the waiter behind a ticket; `true` if it is awake, or looks by itself, and will care for the others.
+pub(crate) fn wake(folder: &Path, name: &TicketName) -> Result<bool, LockError> {
+    let Waiter::Alive(watch) = look_up(folder, name)? else { return Ok(false) };
+    let Some(watch) = watch else { return Ok(true) };
+    if rustix::io::ioctl_fionread(&watch).is_ok_and(|unread| unread > 0) {
+        return Ok(true);
+    }
+    // Writing to a pipe that nobody reads would end a process that does not ignore SIGPIPE; opened for both ways it has a
+    // reader, this process.
+    let path = folder.join(name.file_name());
+    if let Ok(pipe) = rustix::fs::open(&path, pipe_flags(OFlags::RDWR), Mode::empty()) {
+        ring(&pipe);
+    }
+    // While it was open here, the pipe looked read to others as well, who then left waking to this process.
+    Ok(!is_deserted(&watch))
+}
+
+/// Whether nobody reads a pipe, of which this is the writing end.
+fn is_deserted(pipe: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(pipe, PollFlags::empty())];
+    poll(&mut fds, Some(&Timespec::default())).is_ok() && fds[0].revents().contains(PollFlags::ERR)
 }
 
 /// Looks at the waiter behind a ticket, and removes the ticket if it is gone.
@@ -300,7 +333,7 @@ fn look_up_pipe(path: &Path) -> Result<Waiter, LockError> {
     if unread > 0 {
         let found = rustix::fs::fstat(&pipe).map_err(LockError::io("look at the ticket", path))?;
         let seconds = u64::try_from(found.st_mtime).unwrap_or_default();
-        let woken_ns = seconds.saturating_mul(1_000_000_000).saturating_add(found.st_mtime_nsec.into());
+        let woken_ns = seconds.saturating_mul(1_000_000_000).saturating_add(found.st_mtime_nsec);
         if Duration::from_nanos(clock::wall_ns().saturating_sub(woken_ns)) > STALLED_AFTER {
             return Ok(Waiter::Stalled);
         }
@@ -317,15 +350,18 @@ fn look_up_file(path: &Path) -> Result<Waiter, LockError> {
 }
 
 enum Made {
-    Body(Body),
+    Bell(Bell),
     /// Somebody had the name or removed it.
     Lost,
     NoFolder,
+    /// The file system has no named pipes.
+    NoPipes,
 }
 
 fn make_pipe(path: &Path) -> Result<Made, LockError> {
     match rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0) {
         Err(Errno::NOENT) => return Ok(Made::NoFolder),
+        Err(Errno::PERM | Errno::NOTSUP | Errno::NOSYS | Errno::INVAL) => return Ok(Made::NoPipes),
         Err(Errno::EXIST) => return Ok(Made::Lost),
         made => made.map_err(LockError::io("make the ticket", path))?,
     }
@@ -337,25 +373,30 @@ fn make_pipe(path: &Path) -> Result<Made, LockError> {
         // A ticket that nobody opened keeps nobody back; the failure to open it says more.
         drop(fs::remove_file(path));
     }
-    Ok(Made::Body(Body::Pipe(opened?)))
+    Ok(Made::Bell(Bell::Pipe(opened?)))
 }
 
 fn make_file(path: &Path) -> Result<Made, LockError> {
-    if !path.parent().is_some_and(Path::exists) {
-        return Ok(Made::NoFolder);
-    }
-    let file = LockFile::open(path)?;
+    let file = match LockFile::open(path) {
+        Err(LockError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(Made::NoFolder);
+        }
+        opened => opened?,
+    };
     match file.try_lock(LockMode::Exclusive, path)? {
-        LockAttempt::Taken if file.is_at(path)? => Ok(Made::Body(Body::File(file))),
+        LockAttempt::Taken if file.is_at(path)? => Ok(Made::Bell(Bell::File(file))),
         LockAttempt::Taken | LockAttempt::Busy => Ok(Made::Lost),
     }
 }
 
 fn pipe_flags(way: OFlags) -> OFlags {
+    // The time of the last reading is of no use, and noting it would cost more than the reading.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let way = way | OFlags::NOATIME;
     way | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW
 }
 
-fn wake_pipe(pipe: &OwnedFd) {
+fn ring(pipe: &OwnedFd) {
     // The only failure is a full pipe, whose reader is woken already.
     rustix::io::write(pipe, b"!").ok();
 }

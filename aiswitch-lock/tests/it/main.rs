@@ -1,7 +1,12 @@
 //! The tests of aiswitch-lock, in one program that also serves as the processes they start.
 #![cfg(test)]
 
+mod cancel;
 mod child;
+mod deadlock;
 mod every_manager;
+mod faults;
+mod order;
+mod processes;
 mod support;
 mod torture;

@@ -60,6 +60,10 @@ impl Random {
         Self((u64::from(now.subsec_nanos()) << 32 | u64::from(std::process::id())) | 1)
     }
 
+    pub(crate) fn seeded(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;

@@ -33,7 +33,7 @@ fn killed_waiters_and_holders_leave_the_lock_in_order_without_wakeups() {
     torture(test, Wakeup::Backoff, Janitor::On);
 }
 
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Janitor {
     On,
     Off,
@@ -73,7 +73,7 @@ fn torture(test: &str, wakeup: Wakeup, janitor: Janitor) {
     assert_eq!(violations, "", "after {kills} kills and {} sections", sections());
     drop(locks.acquire(&name("x"), &within(WAIT_MAX)).unwrap());
     eventually("one sweep leaves no ticket", || {
-        locks.cleanup_stale_locks(Duration::from_secs(3600)).unwrap();
+        locks.cleanup_stale_locks(Duration::from_hours(1)).unwrap();
         std::fs::read_dir(folder.path().join("resource_x.queue")).map_or(0, Iterator::count) == 0
     });
     assert!(after_kills > 100 && kills > 50, "{after_kills} sections, {kills} kills");
@@ -88,6 +88,8 @@ fn work(folder: &Path, wakeup: Wakeup) {
     let (mut violations, mut sections) = (append("violations"), append("sections"));
     let mut random = Random::new();
     loop {
+        // A pause, so that at times nobody waits, and the next one finds the lock free or its file deleted.
+        std::thread::park_timeout(Duration::from_micros(random.below(20_000)));
         let priority = [Priority::Low, Priority::Normal, Priority::High, Priority::Urgent]
             [usize::try_from(random.below(4)).unwrap()];
         let hurried = random.below(10) == 0;

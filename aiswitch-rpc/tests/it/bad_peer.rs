@@ -101,3 +101,116 @@ async fn answers_to_nothing_are_events_and_are_not_answered() {
     assert!(events[1].starts_with("InvalidMessage"), "{events:?}");
     assert!(events[2].starts_with("PeerError"), "{events:?}");
 }
+
+#[tokio::test]
+async fn values_nested_100_000_deep_are_refused_and_the_next_message_is_answered() {
+    const DEPTH: usize = 100_000;
+    let (open, close) = ("[".repeat(DEPTH), "]".repeat(DEPTH));
+    let cases = [
+        (
+            format!("{{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"echo\",\"params\":{open}{close}}}"),
+            json!(7),
+            -32602,
+        ),
+        (
+            format!("{{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"echo\",\"params\":[],\"x\":{open}{close}}}"),
+            json!(7),
+            0,
+        ),
+        (open.clone(), Value::Null, -32700),
+        ("{\"a\":".repeat(DEPTH), Value::Null, -32700),
+    ];
+    for (line, id, code) in cases {
+        let (_peer, connection, mut hand) = by_hand(echo(), Options::default());
+        let running = tokio::spawn(connection.run());
+        hand.send(format!("{line}\n{PING}")).await;
+        let answer = hand.receive().await;
+        assert_eq!(answer["id"], id);
+        assert_eq!(answer["error"]["code"].as_i64().unwrap_or(0), code);
+        assert_eq!(hand.receive().await, pong());
+        hand.end().await;
+        within(running).await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_batch_of_nested_arrays_is_answered_as_one() {
+    let (_peer, connection, mut hand) = by_hand(echo(), Options::default());
+    let running = tokio::spawn(connection.run());
+    hand.send(format!("{}{}\n{PING}", "[".repeat(100_000), "]".repeat(100_000))).await;
+    assert_eq!(hand.receive().await[0]["error"]["code"], -32600);
+    assert_eq!(hand.receive().await, pong());
+    hand.end().await;
+    within(running).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn invalid_utf8_anywhere_in_a_message_costs_that_message_alone() {
+    let (_peer, connection, mut hand) = by_hand(echo(), Options::default());
+    let running = tokio::spawn(connection.run());
+    for place in 0..PING.len() {
+        let mut line = PING.as_bytes().to_vec();
+        line.insert(place, 0xff);
+        hand.send([&line, PING.as_bytes()].concat()).await;
+        assert_eq!(hand.receive().await["error"]["code"], -32700, "{place}");
+        assert_eq!(hand.receive().await, pong(), "{place}");
+    }
+    hand.end().await;
+    within(running).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn duplicate_members_are_not_guessed_at() {
+    let (_peer, connection, mut hand) = by_hand(echo(), Options::default());
+    let running = tokio::spawn(connection.run());
+    for line in [
+        "{\"jsonrpc\":\"2.0\",\"id\":1,\"id\":2,\"method\":\"echo\",\"params\":[]}",
+        "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"echo\",\"method\":\"echo\",\"params\":[]}",
+        "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"echo\",\"params\":[],\"params\":[]}",
+    ] {
+        hand.send(format!("{line}\n")).await;
+        let answer = hand.receive().await;
+        assert_eq!((&answer["id"], &answer["error"]["code"]), (&Value::Null, &json!(-32600)), "{line}");
+    }
+    hand.end().await;
+    within(running).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_answer_that_came_before_the_peer_closed_its_input_is_still_heard() {
+    let (our_writer, their_reader) = tokio::net::unix::pipe::pipe().unwrap();
+    let (their_writer, our_reader) = tokio::net::unix::pipe::pipe().unwrap();
+    let (peer, connection) = aiswitch_rpc::connect(our_reader, our_writer, Router::new(), Options::default());
+    let running = tokio::spawn(connection.run());
+    let caller = peer.clone();
+    let call = tokio::spawn(async move { caller.call_untyped::<Value>("m", &()).await });
+    let mut frames = aiswitch_rpc::FrameReader::new(their_reader, aiswitch_rpc::Framing::Lines, 1024);
+    let request: Value = serde_json::from_str(within(frames.next()).await.unwrap().unwrap()).unwrap();
+    drop(frames);
+    peer.notify_untyped("into the void", &()).await.unwrap();
+    let mut their_writer = their_writer;
+    let answer = format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":5}}\n", request["id"]);
+    tokio::io::AsyncWriteExt::write_all(&mut their_writer, answer.as_bytes()).await.unwrap();
+    assert_eq!(within(call).await.unwrap().unwrap(), json!(5));
+    let late = within(peer.call_untyped::<Value>("late", &())).await.unwrap_err();
+    assert!(matches!(late, CallError::Closed { reason: CloseReason::WriteFailed(_), .. }), "{late}");
+    drop(their_writer);
+    let error = within(running).await.unwrap().unwrap_err();
+    assert!(matches!(error, ConnectionError::Write { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn values_are_decoded_up_to_the_nesting_limit_and_no_deeper() {
+    let router = Router::new().request_untyped("sink", |_params, _context| async move { Ok(Value::Null) });
+    let (_peer, connection, mut hand) = by_hand(router, Options::default());
+    let running = tokio::spawn(connection.run());
+    for depth in [aiswitch_rpc::NESTING_MAX, aiswitch_rpc::NESTING_MAX + 1] {
+        let params = "[".repeat(depth) + &"]".repeat(depth);
+        hand.send(format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"sink\",\"params\":{params}}}\n"))
+            .await;
+        let answer = hand.receive().await;
+        assert_eq!(answer.get("result").is_some(), depth == aiswitch_rpc::NESTING_MAX, "{depth}");
+    }
+    hand.end().await;
+    within(running).await.unwrap().unwrap();
+}

@@ -228,3 +228,25 @@ async fn the_lenient_mode_leaves_the_version_out_and_does_not_ask_for_it() {
     hand.end().await;
     within(running).await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn the_id_of_a_call_does_not_follow_from_those_before_it() {
+    let mut steps = std::collections::HashSet::new();
+    for _ in 0..3 {
+        let (peer, connection, mut hand) = by_hand(Router::new(), Options::default());
+        let running = tokio::spawn(connection.run());
+        let mut last = 0;
+        for _ in 0..20 {
+            let caller = peer.clone();
+            let call = tokio::spawn(async move { caller.call_untyped::<Value>("m", &()).await });
+            let id = hand.receive().await["id"].as_i64().unwrap();
+            assert!((0..1 << 53).contains(&id));
+            assert!(steps.insert(id - last), "the step from {last} to {id} was seen before");
+            last = id;
+            hand.send(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":1}}\n")).await;
+            within(call).await.unwrap().unwrap();
+        }
+        hand.end().await;
+        within(running).await.unwrap().unwrap();
+    }
+}

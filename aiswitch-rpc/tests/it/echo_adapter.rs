@@ -67,3 +67,15 @@ pub(crate) async fn run_a_task(mut command: Command) {
 async fn the_rust_adapter_runs_a_task() {
     run_a_task(Command::new(example("echo_adapter"))).await;
 }
+
+#[tokio::test]
+async fn the_python_adapter_runs_a_task() {
+    let is_there = Command::new("python3").arg("--version").output().await;
+    if is_there.is_err() {
+        eprintln!("skipped: `python3` is not installed; install it with `apt-get install python3`");
+        return;
+    }
+    let mut command = Command::new("python3");
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/echo_adapter.py"));
+    run_a_task(command).await;
+}

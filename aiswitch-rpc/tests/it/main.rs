@@ -15,3 +15,5 @@ mod mutation;
 mod ordering;
 mod protocol;
 mod support;
+#[cfg(feature = "tracing")]
+mod tracing;

@@ -1,9 +1,11 @@
 //! Random and mutated frames: nothing panics, memory stays bounded, the next good message is answered.
 
 use aiswitch_rpc::blocking::Connection;
+use aiswitch_rpc::codec::Decoder;
 use aiswitch_rpc::{Framing, Options, Router};
 
 const CASES: &str = include_str!("../data/conformance.jsonl");
+const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus");
 const FRAME_BYTES_MAX: usize = 64 * 1024;
 const MUTANTS: usize = if cfg!(debug_assertions) { 20_000 } else { 1_000_000 };
 const MUTANTS_A_STREAM: usize = 500;
@@ -26,7 +28,10 @@ fn seeds() -> Vec<Vec<u8>> {
         let case: serde_json::Value = serde_json::from_str(line).expect("each line is JSON");
         Some(case["input"].as_str()?.as_bytes().to_vec())
     });
-    inputs.chain([b"[".repeat(3000), b"{\"a\":".repeat(3000)]).collect()
+    let folders = ["frames", "message", "peer"].map(|target| format!("{CORPUS}/{target}"));
+    let files = folders.iter().flat_map(|folder| std::fs::read_dir(folder).expect("the corpus is kept"));
+    let kept = files.map(|file| std::fs::read(file.expect("a file").path()).expect("it can be read"));
+    inputs.chain(kept).chain([b"[".repeat(3000), b"{\"a\":".repeat(3000)]).collect()
 }
 
 fn mutate(seed: &[u8], random: &mut Random) -> Vec<u8> {
@@ -88,5 +93,48 @@ fn mutated_bodies_and_random_bytes_never_panic() {
             (0..random.below(200)).map(|_| u8::try_from(random.below(256)).expect("below 256")).collect();
         serve(&noise, Framing::Lines);
         serve(&noise, Framing::ContentLength);
+    }
+}
+
+#[test]
+fn the_kept_corpus_ends_by_itself_in_either_framing() {
+    let seeds = seeds();
+    assert!(seeds.len() > 200, "{} seeds", seeds.len());
+    for seed in &seeds {
+        for framing in [Framing::Lines, Framing::ContentLength] {
+            let output = serve(seed, framing);
+            assert!(framing != Framing::Lines || output.is_empty() || output.ends_with(b"\n"));
+        }
+    }
+}
+
+/// What a decoder says about bytes that arrive in pieces.
+fn said(framing: Framing, bytes: &[u8], piece_bytes: usize) -> Vec<String> {
+    let mut decoder = Decoder::new(framing, 64);
+    let mut said = Vec::new();
+    for piece in bytes.chunks(piece_bytes) {
+        decoder.push(piece);
+        loop {
+            match decoder.next_frame() {
+                Ok(Some(frame)) => said.push(frame.to_owned()),
+                Ok(None) => break,
+                Err(error) => said.push(error.to_string()),
+            }
+        }
+    }
+    said.push(format!("{:?}", decoder.finish()));
+    said
+}
+
+#[test]
+fn mutated_bytes_mean_the_same_in_whatever_pieces_they_arrive() {
+    let (seeds, mut random) = (seeds(), Random(0x5851_f42d_4c95_7f2d));
+    for number in 0..MUTANTS / 20 {
+        let mutant = mutate(&seeds[random.below(seeds.len())], &mut random);
+        for framing in [Framing::Lines, Framing::ContentLength] {
+            let whole = said(framing, &mutant, mutant.len().max(1));
+            let piece_bytes = 1 + random.below(7);
+            assert_eq!(said(framing, &mutant, piece_bytes), whole, "mutant {number}: {mutant:?}");
+        }
     }
 }

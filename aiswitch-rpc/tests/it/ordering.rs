@@ -1,5 +1,6 @@
 //! The guarantees of order, as the crate's documentation states them.
 
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 
 use aiswitch_rpc::{ErrorObject, Options, Router};
@@ -56,8 +57,8 @@ async fn a_request_sees_the_effect_of_every_notification_before_it_and_of_none_a
     let running = tokio::spawn(connection.run());
     let mut lines = String::new();
     for number in 0..50 {
-        lines += &format!("{{\"jsonrpc\":\"2.0\",\"method\":\"push\",\"params\":[{number}]}}\n");
-        lines += &format!("{{\"jsonrpc\":\"2.0\",\"id\":{number},\"method\":\"take\"}}\n");
+        writeln!(lines, "{{\"jsonrpc\":\"2.0\",\"method\":\"push\",\"params\":[{number}]}}").unwrap();
+        writeln!(lines, "{{\"jsonrpc\":\"2.0\",\"id\":{number},\"method\":\"take\"}}").unwrap();
     }
     hand.send(lines).await;
     for number in 0..50 {
