@@ -4,7 +4,7 @@ use aiswitch_env::Environment;
 use aiswitch_rpc::protocol::{ErrorKind, TaskError, TaskResult, TaskSpec, TaskStatus};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::process::{Child, Ended, Exit, Launch, Pipes};
+use crate::process::{Child, Ended, Exit, Launch, Pipes, over};
 use crate::{Agent, AgentError, AgentEvent, Profile, RunContext};
 
 /// How much is read from the program at once, in bytes.
@@ -128,6 +128,7 @@ fn text_of(answer: Vec<u8>) -> (String, Option<TaskError>) {
 fn failure(ended: &Ended) -> Option<TaskError> {
     let kind = match ended.exit {
         Exit::Code(0) => return None,
+        Exit::Over(excess) => return Some(over(excess)),
         Exit::Code(_) => ErrorKind::Provider,
         Exit::Signal(_) | Exit::Unknown => ErrorKind::Crash,
     };

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::process::{Child, probe_launch};
-use crate::{AgentError, AgentId, Guard, Limits, RunContext, event_channel};
+use crate::{AgentError, AgentId, Guard, Limits, Resources, RunContext, event_channel};
 
 /// How far a promise is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -112,7 +112,8 @@ impl Supervision {
             ("no process is left when aiswitch is killed", kill),
             ("no process is left when aiswitch and the guard are killed at once", both),
         ];
-        let promises = promises.map(|(what, how_far)| Promise { what, how_far }).to_vec();
+        let promises = promises.map(|(what, how_far)| Promise { what, how_far }).into_iter();
+        let promises = promises.chain(Resources::promises(tier)).collect();
         Self { tier, problem, promises }
     }
 }

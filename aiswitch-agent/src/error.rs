@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use aiswitch_rpc::protocol::{AgentId, ErrorKind, PermissionMode};
 
+use crate::{Enforcement, Resource};
+
 /// Why an agent could not be started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -42,6 +44,16 @@ pub enum AgentError {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// One of its limits cannot be kept as it must be.
+    #[error("the limit `{resource}` of agent `{agent}` is {how_far} here, and not to be taken for less")]
+    Limit {
+        /// The agent.
+        agent: AgentId,
+        /// What is limited.
+        resource: Resource,
+        /// How far the limit would be kept.
+        how_far: Enforcement,
     },
     /// The guard of its processes cannot do its work.
     #[error("the guard `{program}` of agent `{agent}` cannot be used")]

@@ -1,7 +1,9 @@
 #![doc = include_str!("../README.md")]
 
-#[cfg(not(unix))]
-compile_error!("aiswitch-agent supervises processes on Unix only: groups and signals are what it stands on");
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "aiswitch-agent supervises processes on Linux only: pidfds and subreapers are what it stands on"
+);
 
 mod acp_agent;
 mod check;
@@ -21,6 +23,7 @@ mod permission;
 mod process;
 mod profile;
 mod registry;
+mod resources;
 mod restart;
 mod rpc_agent;
 mod rpc_child;
@@ -43,6 +46,7 @@ pub use process::{
 };
 pub use profile::Profile;
 pub use registry::{BuiltIn, built_in, built_ins};
+pub use resources::{Resource, Resources, Unenforced};
 pub use restart::{Restart, RestartPolicy, Restarts};
 pub use spec::{AgentSpec, Driver, SpecDuration};
 

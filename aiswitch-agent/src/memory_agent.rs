@@ -7,7 +7,7 @@ use std::pin::Pin;
 use aiswitch_env::Environment;
 use aiswitch_rpc::protocol::{AgentId, PermissionMode, TaskResult, TaskSpec};
 
-use crate::{Agent, AgentError, Driver, Launch, Profile, RunContext};
+use crate::{Agent, AgentError, Driver, Launch, Profile, Resources, RunContext};
 
 type Answer = Pin<Box<dyn Future<Output = TaskResult> + Send>>;
 
@@ -33,6 +33,7 @@ impl MemoryAgent {
             install: None,
             login: None,
             version_min: None,
+            resources: Resources::default(),
         };
         Self { profile, answer: Box::new(move |task, context| Box::pin(answer(task, context))) }
     }

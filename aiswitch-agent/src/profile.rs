@@ -5,6 +5,7 @@ use std::path::Path;
 use aiswitch_env::Environment;
 use aiswitch_rpc::protocol::{AgentId, ErrorKind, PermissionMode, TaskSpec};
 
+use crate::Resources;
 use crate::error::AgentError;
 use crate::process::{Launch, find_program};
 use crate::spec::Driver;
@@ -28,6 +29,8 @@ pub struct Profile {
     pub login: Option<String>,
     /// The oldest version that this driver works with.
     pub version_min: Option<String>,
+    /// How much of the machine it may take.
+    pub resources: Resources,
 }
 
 impl Profile {
@@ -80,6 +83,7 @@ impl Profile {
             args: args.iter().cloned().chain(more.into_iter().map(Into::into)).collect(),
             cwd: task.cwd.clone(),
             environment: environment.clone(),
+            resources: self.resources,
         })
     }
 }

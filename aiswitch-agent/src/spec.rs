@@ -15,7 +15,7 @@ use crate::codex_agent::CodexAgent;
 use crate::command_agent::CommandAgent;
 use crate::registry::BuiltIn;
 use crate::rpc_agent::RpcAgent;
-use crate::{Agent, Profile, built_in};
+use crate::{Agent, Profile, Resources, built_in};
 
 /// How an agent is driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +88,9 @@ pub struct AgentSpec {
     /// The permission modes that it can keep to, where you know more than the driver.
     #[serde(default)]
     pub modes: Option<Vec<PermissionMode>>,
+    /// How much of the machine it may take.
+    #[serde(default)]
+    pub limits: Resources,
 }
 
 impl AgentSpec {
@@ -101,6 +104,7 @@ impl AgentSpec {
             model: None,
             timeout: None,
             modes: None,
+            limits: Resources::default(),
         }
     }
 
@@ -136,6 +140,7 @@ impl AgentSpec {
             install: known.and_then(|known| known.install).map(str::to_owned),
             login: known.and_then(|known| known.login).map(str::to_owned),
             version_min: known.and_then(|known| known.version_min).map(str::to_owned),
+            resources: self.limits,
         }
     }
 

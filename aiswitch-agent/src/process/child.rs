@@ -13,7 +13,8 @@ use tokio::process::ChildStdin;
 use super::guarded::{Lifeline, Watch};
 use super::output::{Lost, Stderr, Stdout, open_log};
 use super::{Launch, MARKER, sweep};
-use crate::{AgentError, AgentEvent, EventSender, RunContext};
+use crate::resources::Excess;
+use crate::{AgentError, AgentEvent, EventSender, RunContext, Tier};
 
 /// How long the rest of stderr is waited for after the end of a child; a grandchild may hold the pipe for ever.
 const STDERR_PATIENCE: Duration = Duration::from_millis(200);
@@ -59,6 +60,8 @@ pub(crate) enum Exit {
     Code(i32),
     /// By a signal.
     Signal(i32),
+    /// By its guard, since it was over a limit.
+    Over(Excess),
     /// The system could not tell.
     Unknown,
 }
@@ -191,6 +194,11 @@ impl Child {
     }
 }
 
+/// The error of an agent that was over a limit.
+pub(crate) fn over(excess: Excess) -> TaskError {
+    TaskError { kind: ErrorKind::Limit, message: excess.to_string(), hint: None, reset_at: None }
+}
+
 /// Starts the agent's process, or the guard that will start it.
 fn begin(
     launch: &Launch,
@@ -201,6 +209,10 @@ fn begin(
         None => AgentError::Spawn { agent: agent(), program: launch.program.clone(), source },
         Some(guard) => AgentError::Guard { agent: agent(), program: guard.program().to_owned(), source },
     };
+    let tier = if context.guard.is_some() { Tier::Guard } else { Tier::Group };
+    if let Some((resource, how_far)) = launch.resources.refused(tier) {
+        return Err(AgentError::Limit { agent: agent(), resource, how_far });
+    }
     let lifeline = context.guard.as_ref().map(|_| Lifeline::open()).transpose().map_err(failed)?;
     let mut command = match &context.guard {
         Some(guard) => guard.command(&context.marker),
@@ -258,6 +270,7 @@ impl fmt::Display for Exit {
         match self {
             Self::Code(code) => write!(f, "exit code {code}"),
             Self::Signal(signal) => write!(f, "signal {signal}"),
+            Self::Over(excess) => excess.fmt(f),
             Self::Unknown => f.write_str("an unknown exit status"),
         }
     }
@@ -266,6 +279,9 @@ impl fmt::Display for Exit {
 impl Ended {
     /// The error of an agent that ended before it had answered.
     pub(crate) fn without_answer(&self) -> TaskError {
+        if let Exit::Over(excess) = self.exit {
+            return over(excess);
+        }
         let mut message = format!("it ended with {} before it answered", self.exit);
         if let Some(last) = self.stderr_tail.lines().last() {
             message.push_str(": ");

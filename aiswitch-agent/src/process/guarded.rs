@@ -77,7 +77,8 @@ impl Lifeline {
                 .map(|(name, variable)| (name.to_owned(), variable.value.expose().to_owned()))
                 .chain([marker])
                 .collect(),
-            entry: Entry { cwd: launch.cwd.clone().into() },
+            limits: launch.resources,
+            entry: Entry { cwd: launch.cwd.clone().into(), open_files: launch.resources.open_files },
         }
     }
 
@@ -93,9 +94,13 @@ impl Lifeline {
     /// hold the agent's streams.
     pub(super) fn watch(mut self, marker: String) -> Watch {
         Watch(tokio::spawn(async move {
-            let Ok(Some(Report::Ended(exit))) = self.next().await else {
-                sweep(&marker);
-                return None;
+            let exit = match self.next().await {
+                Ok(Some(Report::Ended(exit))) => exit,
+                Ok(Some(Report::Over(excess))) => Exit::Over(excess),
+                _ => {
+                    sweep(&marker);
+                    return None;
+                }
             };
             // Until the guard has ended: without its line it would cut short what it gives the agent's last.
             drop(self.next().await);
@@ -148,7 +153,7 @@ impl NotStarted {
             Self::Failed(failure @ Failure { step: Step::Folder, .. }) => {
                 return AgentError::Cwd { agent, cwd: launch.cwd.clone(), source: failure.source() };
             }
-            Self::Failed(failure @ Failure { step: Step::Fork | Step::Program, .. }) => {
+            Self::Failed(failure @ Failure { step: Step::Fork | Step::Limits | Step::Program, .. }) => {
                 return spawn(failure.source());
             }
             Self::Failed(failure @ Failure { step: Step::Bind, .. }) => failure.source(),

@@ -10,7 +10,7 @@ mod replace;
 mod sweep;
 mod version;
 
-pub(crate) use child::{Child, Ended, Exit, Pipes};
+pub(crate) use child::{Child, Ended, Exit, Pipes, over};
 pub use foreground::foreground;
 pub(crate) use guard::probe_launch;
 pub use guard::{GUARD_MARKER, Guard, guard_main};

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use aiswitch_env::Environment;
 use aiswitch_rpc::protocol::AgentId;
 
+use crate::Resources;
 use crate::error::AgentError;
 
 /// What is started for a task: a program, its arguments, its folder and its environment. No shell is in between.
@@ -22,6 +23,8 @@ pub struct Launch {
     pub cwd: PathBuf,
     /// All that it may know.
     pub environment: Environment,
+    /// How much of the machine it may take.
+    pub resources: Resources,
 }
 
 /// The file of a program: a path as it stands, a bare name by the `PATH` of the agent's own environment.

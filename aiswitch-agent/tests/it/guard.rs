@@ -1,11 +1,13 @@
 //! The guard: nothing of an agent is left, whatever it does and whoever dies.
 
+use std::num::{NonZeroU32, NonZeroU64};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use aiswitch_agent::{
-    AgentError, AgentEvent, AgentSpec, Enforcement, ErrorKind, Guard, Supervision, TaskStatus, Tier, reclaim,
+    AgentError, AgentEvent, AgentSpec, Driver, Enforcement, ErrorKind, Guard, Resource, Resources,
+    Supervision, TaskStatus, Tier, Unenforced, reclaim,
 };
 use aiswitch_env::{Ambient, Environment};
 use rustix::process::{Pid, Signal, kill_process};
@@ -261,6 +263,64 @@ async fn a_guard_holds_few_files_and_takes_ended_orphans_off_the_list() {
     let inherited =
         Bench::script("ls /proc/self/fd").run("").await.unwrap().answer.unwrap().lines().count() - 4;
     assert_eq!((files - inherited, zombies), (6, 0));
+}
+
+/// An agent with limits that are kept as well as can be.
+fn limited(script: &str, limits: Resources) -> Bench {
+    let command = ["sh", "-c", script].map(str::to_owned).to_vec();
+    Bench::new(&AgentSpec { limits, command, ..AgentSpec::new(Driver::Command) }).guarded()
+}
+
+#[tokio::test]
+async fn an_agent_that_is_over_a_limit_is_ended_and_the_limit_is_named() {
+    let best = Resources { unenforced: Unenforced::BestEffort, ..Resources::default() };
+    let memory = Resources { memory_mb: NonZeroU64::new(40), ..best };
+    let hold = "v=$(head -c 60000000 /dev/zero | tr '\\0' x); while :; do sleep 1; done";
+    let processes = Resources { processes: NonZeroU32::new(5), ..best };
+    let fork = "for i in 1 2 3 4 5 6; do setsid sleep 300 & done; sleep 300";
+    for (limits, script, name) in [(memory, hold, "`memory_mb`"), (processes, fork, "`processes`")] {
+        let mut bench = limited(script, limits);
+        let error = bench.run("").await.unwrap().error.unwrap();
+        assert_eq!(error.kind, ErrorKind::Limit, "{error:?}");
+        assert!(
+            error.message.starts_with("it was ended since it had ") && error.message.ends_with(name),
+            "{error:?}"
+        );
+        assert_eq!(bench.alive(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn an_agent_within_its_limits_is_left_alone_and_cannot_open_more_files() {
+    let limits = Resources {
+        memory_mb: NonZeroU64::new(200),
+        processes: NonZeroU32::new(50),
+        open_files: NonZeroU64::new(17),
+        unenforced: Unenforced::BestEffort,
+    };
+    let result = limited("sleep 0.5; ulimit -n; ulimit -Hn", limits).run("").await.unwrap();
+    assert_eq!(result.answer.as_deref(), Some("17\n17\n"), "{result:?}");
+}
+
+#[tokio::test]
+async fn a_limit_that_cannot_be_enforced_is_refused_unless_less_will_do() {
+    let open_files = Resources { open_files: NonZeroU64::new(100), ..Resources::default() };
+    assert_eq!(limited("echo ok", open_files).run("").await.unwrap().answer.as_deref(), Some("ok\n"));
+    let memory = Resources { memory_mb: NonZeroU64::new(100), ..Resources::default() };
+    let error = limited("touch started", memory).run("").await.unwrap_err();
+    assert!(matches!(
+        error,
+        AgentError::Limit { resource: Resource::Memory, how_far: Enforcement::BestEffort(_), .. }
+    ));
+    // Without a guard there is nobody to keep to any.
+    let mut bench = limited("touch started", Resources { unenforced: Unenforced::BestEffort, ..open_files });
+    bench.context.guard = None;
+    let error = bench.run("").await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the limit `open_files` of agent `agent` is unsupported here, and not to be taken for less"
+    );
+    assert!(!bench.dir.path().join("started").exists());
 }
 
 fn children(pid: Pid) -> usize {

@@ -88,7 +88,6 @@ const GUARANTEES: &[Guarantee] = &[
         by: Enforcer::Nobody,
         how: "there is no sandbox beside what the agent brings",
     },
-    Guarantee { what: "memory", by: Enforcer::Nobody, how: "it is measured, not limited" },
 ];
 
 /// Looks at this machine.

@@ -7,7 +7,9 @@ use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use rustix::process::{
+    Pid, Resource as RlimitResource, Rlimit, Signal, getppid, set_parent_process_death_signal, setrlimit,
+};
 
 use super::REFUSED;
 use super::order::{Entry, Failure, Step};
@@ -49,6 +51,10 @@ fn become_agent(
     news.write_all(&[READY]).map_err(failed(Step::Bind))?;
     // A wish: where the kernel does not take it, it chooses by size alone.
     drop(fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ));
+    if let Some(max) = entry.open_files {
+        let limit = Rlimit { current: Some(max.get()), maximum: Some(max.get()) };
+        setrlimit(RlimitResource::Nofile, limit).map_err(io::Error::from).map_err(failed(Step::Limits))?;
+    }
     std::env::set_current_dir(&entry.cwd).map_err(failed(Step::Folder))?;
     Err(Failure::new(Step::Program, &Command::new(program).args(args).exec()))
 }

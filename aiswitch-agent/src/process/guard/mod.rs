@@ -6,13 +6,15 @@ use std::sync::Arc;
 use aiswitch_env::Environment;
 
 use super::Launch;
-use crate::AgentId;
+use crate::{AgentId, Resources};
 
 #[cfg(target_os = "linux")]
 mod enter;
 pub(super) mod order;
 #[cfg(target_os = "linux")]
 mod tend;
+#[cfg(target_os = "linux")]
+mod watchdog;
 
 /// The first argument of a process that is started as a guard.
 const GUARD_VERB: &str = "__aiswitch-guard";
@@ -70,6 +72,7 @@ pub(crate) fn probe_launch(agent: AgentId, guard: &Guard) -> Launch {
         args: vec![GUARD_VERB.to_owned()],
         cwd: "/".into(),
         environment: Environment::default(),
+        resources: Resources::default(),
     }
 }
 

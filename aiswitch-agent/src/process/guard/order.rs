@@ -2,10 +2,13 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::num::NonZeroU64;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Resources;
 use crate::process::Exit;
+use crate::resources::Excess;
 
 /// The longest order, in bytes; the kernel takes 6 MiB of arguments and environment at most.
 pub(crate) const ORDER_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -20,6 +23,8 @@ pub(crate) struct Order {
     pub(crate) program: OsString,
     pub(crate) args: Vec<String>,
     pub(crate) environment: Vec<(String, String)>,
+    /// What the guard itself keeps to.
+    pub(crate) limits: Resources,
     pub(crate) entry: Entry,
 }
 
@@ -28,6 +33,8 @@ pub(crate) struct Order {
 pub(crate) struct Entry {
     /// The folder that it works in.
     pub(crate) cwd: OsString,
+    /// How many files it may have open.
+    pub(crate) open_files: Option<NonZeroU64>,
 }
 
 /// What a guard tells its caller, one JSON text a line.
@@ -41,6 +48,8 @@ pub(crate) enum Report {
     },
     /// The agent's program does not run.
     Failed(Failure),
+    /// The agent is over a limit, and is about to be ended.
+    Over(Excess),
     /// The agent has ended, and what it had started is about to be.
     Ended(Exit),
 }
@@ -62,6 +71,8 @@ pub(crate) enum Step {
     Fork,
     /// To have that process end with its guard.
     Bind,
+    /// To set its limits.
+    Limits,
     /// To enter the folder that it works in.
     Folder,
     /// To start the program.
@@ -123,7 +134,8 @@ mod tests {
             program: OsString::from_vec(b"/bin/\xff".to_vec()),
             args: vec!["a\nb".into(), String::new()],
             environment: vec![("NAME".into(), "grün".into())],
-            entry: Entry { cwd: "/".into() },
+            limits: Resources::default(),
+            entry: Entry { cwd: "/".into(), open_files: None },
         }
     }
 

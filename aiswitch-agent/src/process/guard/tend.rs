@@ -16,11 +16,16 @@ use rustix::process::{
 
 use super::enter::READY;
 use super::order::{Failure, Order, Report, Step};
+use super::watchdog::excess;
 use super::{ENTER_VERB, OWN_PROGRAM, REFUSED};
+use crate::Resources;
 use crate::process::Exit;
 
 /// How often ended processes that the agent left behind are taken off the system's list, in seconds.
 const REAP_EVERY: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
+/// The same, for an agent with limits, which it is looked at for.
+const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
 /// How long what an agent has left behind may still take to end by itself, as the last of a pipeline does.
 const LINGER: Duration = Duration::from_millis(100);
@@ -79,6 +84,7 @@ fn guard() -> Result<i32, Refusal> {
             return Ok(if failure.errno == Errno::NOENT.raw_os_error() { 127 } else { 126 });
         }
     };
+    let limits = order.limits;
     drop(order);
     let watched = let_go()
         .map_err(Refusal::Streams)
@@ -92,17 +98,23 @@ fn guard() -> Result<i32, Refusal> {
     };
     tell(&mut report, &Report::Started { pid: agent.as_raw_pid() });
     let orders = Orders { caller_gone, report };
-    Ok(watch(agent, agent_gone.as_fd(), orders))
+    Ok(watch(agent, agent_gone.as_fd(), orders, &limits))
 }
 
 /// Waits for the end of the agent or the order to end it, then ends all of it.
-fn watch(agent: Pid, agent_gone: BorrowedFd<'_>, mut orders: Orders) -> i32 {
+fn watch(agent: Pid, agent_gone: BorrowedFd<'_>, mut orders: Orders, limits: &Resources) -> i32 {
+    let look_every = if limits.limited().next().is_some() { LOOK_EVERY } else { REAP_EVERY };
     while !orders.is_over() {
         if is_ready(agent_gone) {
             break;
         }
         reap_adopted(agent);
-        orders.wait(Some(agent_gone), &REAP_EVERY);
+        if let Some(excess) = excess(limits) {
+            tell(&mut orders.report, &Report::Over(excess));
+            end_all();
+            return 128 + Signal::KILL.as_raw();
+        }
+        orders.wait(Some(agent_gone), &look_every);
     }
     let Some(exit) = exit_of(agent) else {
         end_all();
@@ -118,7 +130,7 @@ fn watch(agent: Pid, agent_gone: BorrowedFd<'_>, mut orders: Orders) -> i32 {
     match exit {
         Exit::Code(code) => code,
         Exit::Signal(signal) => 128 + signal,
-        Exit::Unknown => REFUSED,
+        Exit::Over(_) | Exit::Unknown => REFUSED,
     }
 }
 
