@@ -110,7 +110,7 @@ pub async fn take_locks(
     }
 }
 
-/// The one lock of these that this caller waits for now; `None` where it cannot be seen.
+/// The one lock of these that this caller waits for; `None` where it cannot be seen.
 async fn waited_for(locks: &dyn LockManager, names: &[LockName], options: &LockOptions) -> Option<LockWait> {
     let pid = std::process::id();
     for name in names {

@@ -1,5 +1,4 @@
 //! Locks between real processes: `aiswitch locks` and `aiswitch run --lock`.
-#![expect(clippy::disallowed_methods, reason = "tests of the command start it")]
 
 use std::ffi::OsStr;
 use std::fs;
