@@ -4,7 +4,7 @@ use aiswitch_env::Environment;
 use aiswitch_rpc::protocol::{ErrorKind, TaskError, TaskResult, TaskSpec, TaskStatus};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::process::{Child, Ended, Exit, Launch, Pipes, over};
+use crate::process::{Child, Ended, Exit, Launch, Pipes, over, unreadable};
 use crate::{Agent, AgentError, AgentEvent, Profile, RunContext};
 
 /// How much is read from the program at once, in bytes.
@@ -83,7 +83,7 @@ async fn converse(
         let mut told = 0;
         let mut buffer = vec![0; READ_BYTES];
         loop {
-            let read = stdout.read(&mut buffer).await.map_err(|error| broken(&error))?;
+            let read = stdout.read(&mut buffer).await.map_err(|error| unreadable(&error))?;
             if read == 0 {
                 return Ok(());
             }
@@ -101,16 +101,6 @@ async fn converse(
     };
     let ((), heard) = tokio::join!(give, hear);
     heard
-}
-
-fn broken(error: &std::io::Error) -> TaskError {
-    let (kind, message) = match error.kind() {
-        std::io::ErrorKind::FileTooLarge => {
-            (ErrorKind::Limit, "it printed more than an agent may".to_owned())
-        }
-        _ => (ErrorKind::Internal, format!("its output cannot be read: {error}")),
-    };
-    TaskError { kind, message, hint: None, reset_at: None }
 }
 
 /// The answer as text, and what is wrong with it.

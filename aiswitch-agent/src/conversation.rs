@@ -10,12 +10,10 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::dialect::is_older;
+use crate::event::start_of;
 use crate::process::{Ended, Launch, sweep};
 use crate::rpc_child::{RpcChild, Trouble};
 use crate::{AgentError, AgentEvent, Profile, RunContext};
-
-/// How much of a message that is not understood is told, in characters.
-const UNKNOWN_CHARS_MAX: usize = 200;
 
 /// How a request of the program is answered.
 pub(crate) type Reply = Result<Value, ErrorObject>;
@@ -342,5 +340,5 @@ pub(crate) fn fault(kind: ErrorKind, message: String) -> TaskError {
 
 /// The event of a message that is not understood.
 pub(crate) fn unknown(method: &str, params: &Value) -> AgentEvent {
-    AgentEvent::Unknown { line: format!("{method} {params}").chars().take(UNKNOWN_CHARS_MAX).collect() }
+    AgentEvent::Unknown { line: start_of(&format!("{method} {params}")) }
 }

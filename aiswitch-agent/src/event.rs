@@ -8,6 +8,14 @@ use crate::LifeState;
 /// How many events may wait for the run before agents wait for it.
 const EVENTS_MAX: usize = 1024;
 
+/// How much of a line that is not understood is told, in characters.
+pub(crate) const UNKNOWN_CHARS_MAX: usize = 200;
+
+/// The start of a line that is not understood, as [`AgentEvent::Unknown`] tells it.
+pub(crate) fn start_of(line: &str) -> String {
+    line.chars().take(UNKNOWN_CHARS_MAX).collect()
+}
+
 /// What an agent tells while it works.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]

@@ -5,11 +5,9 @@ use aiswitch_rpc::{ConnectionError, Event, Options, Peer, Router};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::process::{Child, Ended, Launch};
+use crate::event::start_of;
+use crate::process::{Child, Ended, Launch, unreadable};
 use crate::{AgentError, AgentEvent, RunContext};
-
-/// How much of a line that is not understood is told, in characters.
-const UNKNOWN_CHARS_MAX: usize = 200;
 
 /// A child that speaks JSON-RPC 2.0 on its stdin and stdout.
 #[derive(Debug)]
@@ -61,7 +59,7 @@ impl RpcChild {
         let task = tokio::spawn(async move {
             // How else it ended is told to every pending call.
             if let Err(ConnectionError::Read { source }) = connection.run().await {
-                drop(sender.send(Trouble::of_read(&source)));
+                drop(sender.send(Trouble::Fatal(unreadable(&source))));
             }
         });
         Ok(Self { peer, child, connection: Connection(task), trouble })
@@ -114,16 +112,6 @@ async fn tell_rest(mut trouble: mpsc::UnboundedReceiver<Trouble>, context: &RunC
 }
 
 impl Trouble {
-    fn of_read(error: &std::io::Error) -> Self {
-        let (kind, message) = match error.kind() {
-            std::io::ErrorKind::FileTooLarge => {
-                (ErrorKind::Limit, "it printed more than an agent may".to_owned())
-            }
-            _ => (ErrorKind::Internal, format!("its output cannot be read: {error}")),
-        };
-        Self::Fatal(TaskError { kind, message, hint: None, reset_at: None })
-    }
-
     fn of(event: Event) -> Self {
         let text = match event {
             Event::BadFrame { error } => {
@@ -137,6 +125,6 @@ impl Trouble {
             Event::Noise { line } => line,
             other => format!("{other:?}"),
         };
-        Self::Unknown(text.chars().take(UNKNOWN_CHARS_MAX).collect())
+        Self::Unknown(start_of(&text))
     }
 }

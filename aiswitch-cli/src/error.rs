@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
+pub(crate) use aiswitch_coordinator::chain;
 use aiswitch_coordinator::{
     AgentId, HomeError, PROMPT_BYTES_MAX, Preset, PresetName, RunError, RunId, nearest,
 };
@@ -259,12 +260,6 @@ impl Error {
             _ => None,
         }
     }
-}
-
-/// An error and all its causes in one line.
-pub(crate) fn causes(error: &dyn std::error::Error) -> String {
-    let all = std::iter::successors(Some(error), |error| error.source());
-    all.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn run_hint(error: &RunError) -> Option<String> {

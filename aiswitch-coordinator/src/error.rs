@@ -187,7 +187,7 @@ impl HomeError {
 }
 
 /// An error and all its causes in one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
+pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -20,7 +20,7 @@ mod state;
 
 pub use aggregate::{HAND_OVER_BYTES_MAX, aggregate_results, hand_over};
 pub use coordinator::{Coordinator, PlannedLaunch, PlannedVariable};
-pub use error::{HomeError, RunError};
+pub use error::{HomeError, RunError, chain};
 pub use event::{EVENT_VERSION, RunEvent, RunEventKind};
 pub use home::Home;
 pub use journal::EVENTS_BYTES_MAX;

@@ -9,11 +9,8 @@ use serde_json::{Value, json};
 
 use super::messages::Messages;
 use super::{kind_of_status, qwen, rfc3339};
-use crate::event::{AgentEvent, Decision, ToolPhase};
+use crate::event::{AgentEvent, Decision, ToolPhase, start_of};
 use crate::permission::Ask;
-
-/// How much of a line that is not understood is told, in characters.
-const UNKNOWN_CHARS_MAX: usize = 200;
 
 /// How much is told of what a tool does, in characters.
 const DETAIL_CHARS_MAX: usize = 200;
@@ -542,7 +539,7 @@ fn detail(input: &Value) -> Option<String> {
 }
 
 fn unknown(line: &str) -> Fact {
-    Fact::Event(AgentEvent::Unknown { line: line.chars().take(UNKNOWN_CHARS_MAX).collect() })
+    Fact::Event(AgentEvent::Unknown { line: start_of(line) })
 }
 
 fn optional(value: &Value) -> Option<String> {

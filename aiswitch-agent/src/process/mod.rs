@@ -14,6 +14,7 @@ pub(crate) use child::{Child, Ended, Exit, Pipes, over};
 pub use foreground::foreground;
 pub(crate) use guard::probe_launch;
 pub use guard::{GUARD_MARKER, Guard, guard_main};
+pub(crate) use output::unreadable;
 pub use program::Launch;
 pub(crate) use program::find_program;
 pub use replace::become_program;

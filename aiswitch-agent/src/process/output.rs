@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use aiswitch_env::{Redactor, RedactorStream};
+use aiswitch_rpc::protocol::{ErrorKind, TaskError};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::process::{ChildStderr, ChildStdout};
 
@@ -92,6 +93,15 @@ impl AsyncRead for Stdout {
         }
         Poll::Ready(Ok(()))
     }
+}
+
+/// What an error means that ends the reading of a child's stdout.
+pub(crate) fn unreadable(error: &io::Error) -> TaskError {
+    let (kind, message) = match error.kind() {
+        io::ErrorKind::FileTooLarge => (ErrorKind::Limit, "it printed more than an agent may".to_owned()),
+        _ => (ErrorKind::Internal, format!("its output cannot be read: {error}")),
+    };
+    TaskError { kind, message, hint: None, reset_at: None }
 }
 
 /// The drain of a child's stderr: reads always, keeps the end for messages and all of it in its log.

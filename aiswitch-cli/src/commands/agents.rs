@@ -12,7 +12,7 @@ use crate::assemble;
 use crate::caller::Caller;
 use crate::commands::runtime;
 use crate::config::{Config, Origin};
-use crate::error::{Error, causes};
+use crate::error::{Error, chain};
 use crate::exit::Code;
 use crate::output::Output;
 use crate::output::human::table;
@@ -243,7 +243,7 @@ async fn check_one(profile: Profile, credentials: Vec<Credential>, environment: 
     CheckView {
         program: found.program,
         version: found.version,
-        problem: found.problem.map(|problem| causes(&problem)),
+        problem: found.problem.map(|problem| chain(&problem)),
         hint,
         login: profile.login,
         name: profile.id,

@@ -11,7 +11,7 @@ use super::agents::{CheckView, check_all, check_table};
 use crate::caller::Caller;
 use crate::commands::runtime;
 use crate::config::Config;
-use crate::error::{Error, causes};
+use crate::error::{Error, chain};
 use crate::exit::Code;
 use crate::output::Output;
 use crate::output::human::table;
@@ -97,7 +97,7 @@ const GUARANTEES: &[Guarantee] = &[
 pub(crate) fn doctor(home: &Home, caller: &Caller, output: &Output) -> Result<Code, Error> {
     let (config, config_problem) = match Config::read(home) {
         Ok(config) => (config, None),
-        Err(error) => (Config::built_in(), Some(causes(&error))),
+        Err(error) => (Config::built_in(), Some(chain(&error))),
     };
     let view = DoctorView {
         version: env!("CARGO_PKG_VERSION"),
@@ -118,7 +118,7 @@ pub(crate) fn doctor(home: &Home, caller: &Caller, output: &Output) -> Result<Co
 
 impl SupervisionView {
     fn of(found: Supervision) -> Self {
-        let problem = found.problem.as_ref().map(|error| causes(error));
+        let problem = found.problem.as_ref().map(|error| chain(error));
         Self { tier: found.tier, problem, promises: found.promises }
     }
 

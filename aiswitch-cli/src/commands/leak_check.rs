@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::caller::{Caller, absolute};
 use crate::config::Config;
-use crate::error::{Error, causes};
+use crate::error::{Error, chain};
 use crate::exit::Code;
 use crate::output::Output;
 use crate::output::human::table;
@@ -79,7 +79,7 @@ fn known_secrets(config: &Config, (caller, keys): (&Caller, &DataKeys), view: &m
                 known.push((format!("{} of preset {}", own.name, own.preset), variable.value));
             }
             Ok(_) => {}
-            Err(error) => view.unknown.push(causes(&error)),
+            Err(error) => view.unknown.push(chain(&error)),
         }
     }
     let profiles = config.agents.iter().map(|(id, known)| known.spec.profile(id.clone()));

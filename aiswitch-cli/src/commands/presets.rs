@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::args::{PresetChange, PresetVerb};
 use crate::caller::Caller;
 use crate::config::Config;
-use crate::error::{Error, causes};
+use crate::error::{Error, chain};
 use crate::exit::Code;
 use crate::output::Output;
 use crate::output::human::table;
@@ -199,11 +199,11 @@ fn validate(vault: &Vault<'_>, (home, caller): (&Home, &Caller), output: &Output
     let presets = &config.presets;
     let mut problems = Vec::new();
     let keys = vault.keys_for(presets, presets.keys()).unwrap_or_else(|error| {
-        problems.push(causes(&error));
+        problems.push(chain(&error));
         DataKeys::default()
     });
     for (name, preset) in presets {
-        problems.extend(FlatPreset::new(presets, name, &[]).err().map(|error| causes(&error)));
+        problems.extend(FlatPreset::new(presets, name, &[]).err().map(|error| chain(&error)));
         let known: BTreeSet<String> = config.agents.keys().map(ToString::to_string).collect();
         let unknown = preset.agents.keys().filter(|agent| !known.contains(*agent));
         problems.extend(
@@ -211,7 +211,7 @@ fn validate(vault: &Vault<'_>, (home, caller): (&Home, &Caller), output: &Output
         );
     }
     let values = own_values(presets, &caller.ambient(), &keys).into_iter();
-    problems.extend(values.filter_map(|own| own.value.err().map(|error| causes(&error))));
+    problems.extend(values.filter_map(|own| own.value.err().map(|error| chain(&error))));
     let view = ValidView { presets: presets.len(), problems };
     output.result(&view, || {
         let mut lines = view.problems.clone();

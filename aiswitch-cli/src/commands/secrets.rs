@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::args::SecretsVerb;
 use crate::caller::Caller;
 use crate::config::read_text;
-use crate::error::{Error, causes};
+use crate::error::{Error, chain};
 use crate::exit::Code;
 use crate::output::Output;
 use crate::vault::{Presets, Vault, check_private, own_values, read_hidden, write_private};
@@ -211,9 +211,9 @@ fn lock(vault: &Vault<'_>, remove: bool) -> Result<String, Error> {
 fn doctor(vault: &Vault<'_>, caller: &Caller, output: &Output) -> Result<Code, Error> {
     let presets = vault.presets()?;
     let mut problems = Vec::new();
-    problems.extend(check_private(&vault.identity_file()).err().map(|error| causes(&error)));
+    problems.extend(check_private(&vault.identity_file()).err().map(|error| chain(&error)));
     let keys = vault.keys().unwrap_or_else(|error| {
-        problems.push(causes(&error));
+        problems.push(chain(&error));
         DataKeys::default()
     });
     let encrypted = check_values(&presets, &keys, caller, &mut problems);
@@ -230,13 +230,13 @@ fn doctor(vault: &Vault<'_>, caller: &Caller, output: &Output) -> Result<Code, E
 fn check_values(presets: &Presets, keys: &DataKeys, caller: &Caller, problems: &mut Vec<String>) -> usize {
     let mut encrypted = 0;
     for name in presets.keys() {
-        problems.extend(FlatPreset::new(presets, name, &[]).err().map(|error| causes(&error)));
+        problems.extend(FlatPreset::new(presets, name, &[]).err().map(|error| chain(&error)));
     }
     for own in own_values(presets, &caller.ambient(), keys) {
         let is_sealed = matches!(own.source, ValueSource::Encrypted(_));
         encrypted += usize::from(is_sealed);
         if is_sealed || matches!(own.source, ValueSource::Plain(_)) && looks_secret(&own.name) {
-            problems.extend(own.value.err().map(|error| causes(&error)));
+            problems.extend(own.value.err().map(|error| chain(&error)));
         }
     }
     encrypted

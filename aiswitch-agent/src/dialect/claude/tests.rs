@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::*;
-use crate::event::ToolPhase;
+use crate::event::{ToolPhase, UNKNOWN_CHARS_MAX};
 
 macro_rules! transcript {
     ($name:literal) => {
