@@ -4,6 +4,7 @@
 //! `verify` tells elsewhere, and a log that was written anew does not have it.
 
 mod chain;
+mod of_run;
 mod read;
 
 use std::fmt;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use chain::Link;
 pub use chain::{AuditFault, AuditLine};
+pub(crate) use of_run::RunAudit;
 pub use read::{AuditBreak, AuditLog, AuditVerdict};
 use read::{Head, Tail};
 

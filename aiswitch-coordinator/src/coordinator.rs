@@ -9,6 +9,7 @@ use aiswitch_env::{Ambient, DataKeys, Environment, Origin, Preset, PresetName};
 use aiswitch_lock::{FileLockManager, LockError, LockManager};
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::RunAudit;
 use crate::clock;
 use crate::home::make_folder;
 use crate::journal::Journal;
@@ -147,7 +148,7 @@ impl Coordinator {
         let started_at = clock::now();
         let id = RunId::at(started_at);
         self.allow(&ready, id).await?;
-        let records = self.home.as_ref().map(|home| self.open_records(home, id)).transpose()?;
+        let records = self.home.as_ref().map(|home| self.open_records(home, id, ready.mode)).transpose()?;
         let locks = records.as_ref().map(|records| records.state.locks()).or_else(|| self.locks.clone());
         let start = Start {
             id,
@@ -267,12 +268,13 @@ impl Coordinator {
     }
 
     /// Makes the folder of a run.
-    fn open_records(&self, home: &Home, run: RunId) -> Result<Records, RunError> {
+    fn open_records(&self, home: &Home, run: RunId, mode: PermissionMode) -> Result<Records, RunError> {
         let unusable = |source| RunError::Home { path: home.root().to_owned(), source };
         make_folder(&home.state_dir()).map_err(unusable)?;
         let locks = self.lock_manager(home)?;
         let journal = Journal::create(home.clone(), run).map_err(unusable)?;
-        Ok(Records { journal, state: State::new(home.clone(), locks) })
+        let audit = RunAudit::new(Audit::new(home.clone(), Arc::clone(&locks)), run, mode);
+        Ok(Records { journal, state: State::new(home.clone(), locks), audit })
     }
 }
 

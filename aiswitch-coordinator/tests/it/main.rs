@@ -10,6 +10,7 @@ mod order;
 mod parallel;
 mod processes;
 mod records;
+mod refusals;
 mod report_form;
 mod stop;
 mod support;
