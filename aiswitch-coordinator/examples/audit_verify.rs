@@ -19,7 +19,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         actor: Actor::Operator,
         channel: Channel::CommandLine,
         action: "secrets.set".into(),
-        object: "preset/work/ANTHROPIC_AUTH_TOKEN".into(),
+        object: "work/ANTHROPIC_AUTH_TOKEN".into(),
         decision: AuditDecision::Allowed,
         detail: None,
     };

@@ -88,14 +88,14 @@ fn every_line_says_who_did_what_and_holds_the_hash_of_the_one_before() {
         decision: AuditDecision::Denied,
         detail: None,
     };
-    log.append(vec![entry("preset/work/KEY"), denied]).expect("written");
+    log.append(vec![entry("work/KEY"), denied]).expect("written");
     log.append(vec![entry("third")]).expect("written");
     let lines: Vec<_> =
         log.home.audit().lines().expect("a log").map(|line| line.expect("a whole line")).collect();
     let [first, second, third] = lines.as_slice() else { panic!("{lines:?}") };
     assert_eq!((first.seq, second.seq, third.seq), (1, 2, 3));
     assert_eq!((first.actor.as_str(), first.channel.as_str()), ("operator", "command-line"));
-    assert_eq!((first.action.as_str(), first.object.as_str()), ("secrets.set", "preset/work/KEY"));
+    assert_eq!((first.action.as_str(), first.object.as_str()), ("secrets.set", "work/KEY"));
     assert_eq!((second.actor.as_str(), second.channel.as_str()), ("agent:claude", "adapter"));
     assert_eq!((second.decision, second.detail.as_deref()), (AuditDecision::Denied, None));
     assert_eq!(second.object.len(), AUDIT_TEXT_BYTES_MAX);

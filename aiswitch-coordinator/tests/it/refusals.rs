@@ -8,7 +8,7 @@ use crate::support::{coordinator, id, plan};
 
 /// An adapter that calls these before it answers.
 fn adapter(calls: &[&str]) -> AgentSpec {
-    let said: String = calls.iter().map(|call| format!("echo '{call}'; ")).collect();
+    let said = calls.iter().fold(String::new(), |said, call| said + "echo '" + call + "'; ");
     let script = format!(
         r#"id_of() {{ printf '%s' "$1" | sed 's/^{{"jsonrpc":"2.0","id":\("[^"]*"\|[0-9][0-9]*\).*/\1/'; }}
         read -r line
