@@ -86,7 +86,7 @@ fn params(task: &str) -> Value {
 
 /// Has an adapter say these messages; the errors' codes that it is answered with, and what was told.
 async fn said(bench: &mut Bench, calls: &[Value]) -> (Vec<Option<i64>>, Vec<AgentEvent>) {
-    let lines: String = calls.iter().map(|call| format!("{call}\n")).collect();
+    let lines = calls.iter().fold(String::new(), |lines, call| lines + &call.to_string() + "\n");
     std::fs::write(bench.dir.path().join("calls"), lines).unwrap();
     assert_eq!(bench.run("x").await.unwrap().answer.as_deref(), Some("done"));
     let replies = std::fs::read_to_string(bench.dir.path().join("replies")).unwrap_or_default();
