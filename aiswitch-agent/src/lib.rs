@@ -5,7 +5,9 @@ compile_error!(
     "aiswitch-agent supervises processes on Linux only: pidfds and subreapers are what it stands on"
 );
 
+mod access;
 mod acp_agent;
+mod adapter_door;
 mod check;
 mod claude_agent;
 mod codex_agent;
@@ -29,6 +31,7 @@ mod rpc_agent;
 mod rpc_child;
 mod spec;
 
+pub use access::{ACCESS, Access, Role, access};
 pub use aiswitch_rpc::protocol::{
     AgentId, Denial, ErrorKind, PermissionMode, TaskError, TaskId, TaskResult, TaskSpec, TaskStatus,
     TokenUsage,

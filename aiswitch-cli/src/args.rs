@@ -99,6 +99,13 @@ pub(crate) enum Verb {
     /// It is free again when its holder ends, however it ends.
     #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
     Locks(LocksVerb),
+    /// See who did what that only the operator may do, and whether that record is whole
+    ///
+    /// The record is tamper-evident, not tamper-proof: each line holds the hash of the one before it, and what was changed,
+    /// taken out, moved or cut off is found. Who may write the files may also write all of them anew: keep the hash that
+    /// `verify` prints elsewhere, and compare.
+    #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
+    Audit(AuditVerb),
     /// Check this machine: agents and their versions, the home folder, what is enforced
     Doctor,
     /// Print a JSON Schema
@@ -381,6 +388,19 @@ pub(crate) struct LocksRunArgs {
     /// The command and its arguments
     #[arg(value_name = "CMD", last = true, required = true)]
     pub(crate) command: Vec<OsString>,
+}
+
+/// The audit log.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditVerb {
+    /// List the lines: who did what, and whether it was allowed
+    Show {
+        /// Only the last lines, this many
+        #[arg(short = 'n', long, value_name = "N")]
+        last: Option<usize>,
+    },
+    /// Check that no line was changed, taken out, moved or cut off; exits with 8 when one was
+    Verify,
 }
 
 /// What there is a JSON Schema of.

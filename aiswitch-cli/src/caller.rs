@@ -5,7 +5,8 @@ use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::path::PathBuf;
 
-use aiswitch_coordinator::{Ambient, Guard, Home};
+use aiswitch_agent::MARKER;
+use aiswitch_coordinator::{Actor, Ambient, Guard, Home};
 use tokio::signal::unix::SignalKind;
 
 use crate::error::Error;
@@ -54,6 +55,14 @@ impl Caller {
             (None, None, None) => return Err(Error::NoHome),
         };
         Ok(Home::new(absolute(folder)?))
+    }
+
+    /// Who the caller is: an agent's own process and all that it starts carry the agent's mark.
+    pub(crate) fn actor(&self) -> Actor {
+        let Some(mark) = self.variable(MARKER) else { return Actor::Operator };
+        let agent = mark.to_str().and_then(|mark| mark.split_once(':')?.1.parse().ok());
+        // Who carries a mark that is none is no operator either.
+        Actor::Agent(agent.unwrap_or_else(|| "unknown".parse().expect("a good name for an agent")))
     }
 
     /// Whether progress may be drawn: on a terminal that can, with a person before it.

@@ -15,6 +15,12 @@ use crate::config::ConfigError;
 use crate::exit::Code;
 use crate::pick::PickError;
 
+/// What to do about an action that only the operator may do.
+const OPERATOR_HINT: &str = "no agent may do it, nor what an agent starts; do it at a terminal of your own";
+
+/// What to do about an audit log that is broken.
+const AUDIT_HINT: &str = "see aiswitch audit verify; move the folder `audit` away to begin a new log";
+
 /// What ends the command before it did what it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -84,6 +90,14 @@ pub(crate) enum Error {
     },
     #[error("`{path}` is not used: {why}")]
     NotPrivate { path: PathBuf, why: &'static str },
+    #[error("`{action}` is not done, since the audit log cannot hold it")]
+    Unaudited {
+        action: String,
+        #[source]
+        source: HomeError,
+    },
+    #[error("`{action}` is for the operator alone, and the caller is `{actor}`")]
+    OperatorOnly { action: String, actor: String },
     #[error("there is no passphrase")]
     NoPassphrase {
         #[source]
@@ -188,18 +202,21 @@ impl Error {
             Self::Run(error) => match **error {
                 RunError::NoAgents => Code::NoAgent,
                 RunError::Lock(ref error) => lock_code(error),
+                RunError::OperatorOnly { .. } => Code::Denied,
                 _ => Code::Usage,
             },
             Self::Lock(error) => lock_code(error),
             Self::Command { source, .. } if source.kind() == io::ErrorKind::NotFound => Code::NotFound,
             Self::Command { .. } => Code::NotRunnable,
             Self::Killed { code } => *code,
+            Self::OperatorOnly { .. } => Code::Denied,
             Self::Stdout { .. }
             | Self::Signals { .. }
             | Self::Runtime { .. }
             | Self::NoOutput { .. }
             | Self::NoReport { .. }
             | Self::Panicked { .. }
+            | Self::Unaudited { .. }
             | Self::Stdio { .. }
             | Self::Home(_)
             | Self::Unreadable { .. }
@@ -237,6 +254,9 @@ impl Error {
             }
             Self::SecretsExist { .. } => Some("aiswitch secrets rotate makes a new one".into()),
             Self::NotPrivate { path, .. } => Some(format!("chmod 600 {}", path.display())),
+            Self::OperatorOnly { .. } => Some(OPERATOR_HINT.into()),
+            Self::Home(HomeError::AuditBroken { .. })
+            | Self::Unaudited { source: HomeError::AuditBroken { .. }, .. } => Some(AUDIT_HINT.into()),
             Self::NoPassphrase { .. } => {
                 Some("type it at a terminal, or name a file with AISWITCH_PASSPHRASE_FILE".into())
             }
@@ -278,6 +298,8 @@ fn run_hint(error: &RunError) -> Option<String> {
             Some("presets stand in config/presets.yaml of the home folder".into())
         }
         RunError::Cwd { .. } | RunError::CwdNotUtf8 { .. } => Some("name another folder with -C DIR".into()),
+        RunError::OperatorOnly { .. } => Some(OPERATOR_HINT.into()),
+        RunError::Audit { source: HomeError::AuditBroken { .. } } => Some(AUDIT_HINT.into()),
         RunError::Home { .. } => Some("make it writable, or point --home or AISWITCH_HOME elsewhere".into()),
         RunError::Env(error) => env_hint(error),
         RunError::Lock(error) => lock_hint(error),

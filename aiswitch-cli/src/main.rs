@@ -9,6 +9,7 @@ mod error;
 mod exit;
 mod output;
 mod pick;
+mod privileged;
 mod prompt;
 mod signals;
 mod vault;

@@ -20,6 +20,7 @@ use crate::caller::Caller;
 use crate::commands::runtime;
 use crate::config::{parse_presets, read_text};
 use crate::error::Error;
+use crate::privileged::privileged;
 use crate::yaml_edit;
 
 /// The permission bits of what only the owner may see.
@@ -138,6 +139,14 @@ impl<'a> Vault<'a> {
         let name = "presets".parse().expect("a good name for a lock");
         let options = LockOptions::new().with_timeout(LOCK_TIMEOUT).with_purpose("presets and secrets");
         runtime()?.block_on(locks.acquire(&name, &options)).map_err(Error::Lock)
+    }
+
+    /// Writes down that the caller does something that only the operator may do; see [`privileged`].
+    ///
+    /// # Errors
+    /// As [`privileged`].
+    pub(crate) fn privileged(&self, action: &str, object: &str) -> Result<(), Error> {
+        privileged(self.home, self.caller, action, object)
     }
 
     /// All presets, as they are.

@@ -71,6 +71,7 @@ pub(crate) fn kind_of(event: AgentEvent, redactor: &Redactor, output: &mut Redac
         AgentEvent::Permission { tool, question, decision } => {
             RunEventKind::Permission { tool, question: question.map(masked), decision }
         }
+        AgentEvent::Refused { method, reason } => RunEventKind::Refused { method, reason: masked(reason) },
         AgentEvent::Usage { usage, cost_usd } => {
             RunEventKind::Usage { usage: usage_of(usage), cost: Cost::reported(cost_usd) }
         }

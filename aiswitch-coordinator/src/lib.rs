@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod aggregate;
+mod audit;
 mod clock;
 mod coordinator;
 mod error;
@@ -19,6 +20,10 @@ mod runs;
 mod state;
 
 pub use aggregate::{HAND_OVER_BYTES_MAX, aggregate_results, hand_over};
+pub use audit::{
+    AUDIT_FILE_BYTES_MAX, AUDIT_TEXT_BYTES_MAX, Actor, Audit, AuditBreak, AuditDecision, AuditEntry,
+    AuditFault, AuditLine, AuditLog, AuditVerdict, Channel,
+};
 pub use coordinator::{Coordinator, PlannedLaunch, PlannedVariable};
 pub use error::{HomeError, RunError, chain};
 pub use event::{EVENT_VERSION, RunEvent, RunEventKind};

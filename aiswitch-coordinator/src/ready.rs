@@ -10,6 +10,7 @@ use aiswitch_agent::{Agent, AgentId, Launch, PermissionMode, Profile, TaskSpec};
 use aiswitch_env::{Ambient, Environment, FlatPreset, PresetName, is_redirecting};
 use aiswitch_lock::{LockError, LockName};
 
+use crate::audit::audit_lock;
 use crate::nearest::nearest;
 use crate::plan::{AGENTS_MAX, PROMPT_BYTES_MAX};
 use crate::state::state_lock;
@@ -160,7 +161,7 @@ fn check_locks(locks: &[LockName]) -> Result<(), RunError> {
         if !seen.insert(lock) {
             return Err(LockError::NamedTwice { name: lock.clone() }.into());
         }
-        if *lock == state_lock() {
+        if [state_lock(), audit_lock()].contains(lock) {
             return Err(RunError::StateLock { name: lock.clone() });
         }
     }

@@ -15,6 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::aggregate::{aggregate_results, hand_over};
+use crate::audit::RunAudit;
 use crate::clock;
 use crate::error::{HomeError, RunError, chain};
 use crate::event::EVENT_VERSION;
@@ -61,6 +62,7 @@ pub(crate) struct Start<'a> {
 pub(crate) struct Records {
     pub(crate) journal: Journal,
     pub(crate) state: State,
+    pub(crate) audit: RunAudit,
 }
 
 /// A run that goes on.
@@ -227,6 +229,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
                 _ = look.tick() => self.look(),
                 _ = self.hearing.recv_many(&mut batch, EVENTS_PER_TURN) => {}
                 Some(saved) = self.saves.join_next() => self.saved(saved),
+                Some(written) = audited(&mut self.start.records) => self.audited(written),
                 Some(ended) = self.parts.join_next_with_id() => self.collect(ended),
                 () = self.start.cancel.cancelled(), if self.halt.is_none() => {}
             }
@@ -314,7 +317,15 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         slot.heard.note(&event);
         self.state_changed |= matches!(event, AgentEvent::Started { .. });
         match kind_of(event, &slot.redactor, &mut slot.output) {
-            Told::Event(kind) => self.tell(Some(index), kind),
+            Told::Event(kind) => {
+                if let RunEventKind::Refused { method, reason } = &kind {
+                    self.warn(format!("agent `{id}` was refused `{method}`: {reason}"));
+                }
+                if let Some(records) = &mut self.start.records {
+                    records.audit.note(&id, &kind);
+                }
+                self.tell(Some(index), kind);
+            }
             Told::LogLost { reason } => {
                 self.warn(format!("the raw output of agent `{id}` is not kept: {reason}"));
             }
@@ -457,12 +468,21 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         self.warn(format!("the state of the run is not kept: {problem}"));
     }
 
+    fn audited(&mut self, written: Result<(), String>) {
+        if let Err(problem) = written {
+            self.warn(format!("the audit log does not hold what was decided: {problem}"));
+        }
+    }
+
     async fn finish(mut self) -> RunReport {
         while let Some(saved) = self.saves.join_next().await {
             self.saved(saved);
         }
         if sweep(&self.start.id.to_string()) > 0 {
             self.warn("processes that agents had left running were killed".to_owned());
+        }
+        while let Some(written) = audited(&mut self.start.records).await {
+            self.audited(written);
         }
         let lost: Vec<LockError> = self.held.iter().filter_map(|lock| lock.verify().err()).collect();
         for error in lost {
@@ -551,6 +571,11 @@ impl Start<'_> {
             process: ProcessMark::own(),
         }
     }
+}
+
+/// Waits until some of the run's audit lines are written; `None` when there are none.
+async fn audited(records: &mut Option<Records>) -> Option<Result<(), String>> {
+    records.as_mut()?.audit.written().await
 }
 
 /// The sum over all agents that started.

@@ -2,6 +2,7 @@
 
 mod agents;
 mod apply;
+mod audit;
 mod completions;
 mod doctor;
 mod echo;
@@ -41,6 +42,7 @@ pub(crate) fn dispatch(args: &Args, caller: &Caller) -> Result<ExitCode, Error> 
         Verb::Apply(apply) => apply::apply(apply, &home()?, caller)?.into(),
         Verb::Secrets(verb) => secrets::secrets(verb, &home()?, caller, &output)?.into(),
         Verb::Locks(verb) => locks::locks(verb, &home()?, &output)?,
+        Verb::Audit(verb) => audit::audit(verb, &home()?, &output)?.into(),
         Verb::Doctor => doctor::doctor(&home()?, caller, &output)?.into(),
         Verb::Schema { document } => schema::schema(*document, &output).into(),
         Verb::Completions { shell } => completions::completions(*shell, &output).into(),

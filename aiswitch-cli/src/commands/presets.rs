@@ -73,6 +73,7 @@ pub(crate) fn presets(
                 return Err(Error::PresetExists { name: name.clone() });
             }
             apply_change(&mut presets, name, change)?;
+            vault.privileged("preset.add", name.as_ref())?;
             vault.write_presets(&presets)?;
             format!("preset `{name}` is there now")
         }
@@ -85,6 +86,7 @@ pub(crate) fn presets(
                 preset.variables.remove(variable).ok_or_else(unknown)?;
             }
             apply_change(&mut presets, name, change)?;
+            vault.privileged("preset.edit", name.as_ref())?;
             vault.write_presets(&presets)?;
             format!("preset `{name}` is changed")
         }
@@ -97,6 +99,7 @@ pub(crate) fn presets(
             {
                 return Err(Error::PresetInUse { name: name.clone(), child: child.clone() });
             }
+            vault.privileged("preset.remove", name.as_ref())?;
             vault.write_presets(&presets)?;
             format!("preset `{name}` is gone")
         }

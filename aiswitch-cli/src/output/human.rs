@@ -41,6 +41,7 @@ pub(crate) fn progress(event: &RunEvent) -> Option<String> {
         RunEventKind::Started { .. }
         | RunEventKind::Tool { phase: ToolPhase::Started | ToolPhase::Failed | ToolPhase::Denied, .. }
         | RunEventKind::Permission { decision: Decision::Deny, .. }
+        | RunEventKind::Refused { .. }
         | RunEventKind::Retry { .. } => Some(format!("  {who}  {words}")),
         _ => None,
     }
@@ -81,6 +82,7 @@ fn words(kind: &RunEventKind) -> String {
             };
             format!("{tool} {decision} {}", question.as_deref().unwrap_or_default())
         }
+        RunEventKind::Refused { method, reason } => format!("{method} was refused: {reason}"),
         RunEventKind::Usage { usage, .. } => format!("{} tokens", or_unknown(tokens(*usage))),
         RunEventKind::Retry { error } => format!("tries again: {}", error.message),
         RunEventKind::Unknown { line } => format!("unknown line: {line}"),

@@ -1,6 +1,7 @@
 #![cfg(test)]
 //! The coordinator from outside: its loop, its processes and its records.
 
+mod audit;
 mod door;
 mod environment;
 mod examples;
@@ -9,6 +10,7 @@ mod order;
 mod parallel;
 mod processes;
 mod records;
+mod refusals;
 mod report_form;
 mod stop;
 mod support;
