@@ -6,6 +6,7 @@ mod door;
 mod environment;
 mod examples;
 mod locks;
+mod logs;
 mod order;
 mod parallel;
 mod processes;
