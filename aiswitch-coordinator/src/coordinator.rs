@@ -145,6 +145,9 @@ impl Coordinator {
         if let (Some(name), None, None) = (plan.locks.first(), &self.home, &self.locks) {
             return Err(RunError::NoLocks { name: name.clone() });
         }
+        if let Some(home) = &self.home {
+            home.check().map_err(|source| RunError::Home { path: home.root().to_owned(), source })?;
+        }
         let started_at = clock::now();
         let id = RunId::at(started_at);
         self.allow(&ready, id).await?;

@@ -23,6 +23,7 @@ mod run;
 mod sandboxes;
 mod secrets;
 mod signals;
+mod strict;
 mod terminal;
 mod vault;
 mod verbs;
