@@ -10,6 +10,7 @@ mod sandbox;
 
 mod audit;
 mod bad_input;
+mod canary;
 mod config;
 mod documented;
 mod harness;
