@@ -39,7 +39,7 @@ mod tests {
             caught(|secret| panic!("{secret}")),
             caught(|secret| std::panic::panic_any(secret.to_owned())),
             caught(|secret| {
-                assert!(secret.parse::<u8>().map_err(|_no_number| secret).expect("a reason") > 0)
+                assert!(secret.parse::<u8>().map_err(|_no_number| secret).expect("a reason") > 0);
             }),
             caught(|secret| assert_eq!(secret, "another")),
         ] {
