@@ -107,7 +107,11 @@ pub(crate) enum Verb {
     #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
     Audit(AuditVerb),
     /// Check this machine: agents and their versions, the home folder, what is enforced
-    Doctor,
+    Doctor {
+        /// Close the files and folders of the home folder that others could change or read; no link is followed
+        #[arg(long)]
+        fix: bool,
+    },
     /// Print a JSON Schema
     Schema {
         /// What the schema is of

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub(crate) use aiswitch_coordinator::chain;
 use aiswitch_coordinator::{
-    AgentId, HomeError, PROMPT_BYTES_MAX, Preset, PresetName, RunError, RunId, nearest,
+    AgentId, FileFault, HomeError, PROMPT_BYTES_MAX, Preset, PresetName, RunError, RunId, nearest,
 };
 use aiswitch_env::{EnvError, SECRET_BYTES_MIN};
 use aiswitch_lock::LockError;
@@ -210,6 +210,7 @@ impl Error {
             Self::Command { .. } => Code::NotRunnable,
             Self::Killed { code } => *code,
             Self::OperatorOnly { .. } => Code::Denied,
+            Self::Home(HomeError::Unsafe { .. }) => Code::Usage,
             Self::Stdout { .. }
             | Self::Signals { .. }
             | Self::Runtime { .. }
@@ -255,6 +256,7 @@ impl Error {
             Self::SecretsExist { .. } => Some("aiswitch secrets rotate makes a new one".into()),
             Self::NotPrivate { path, .. } => Some(format!("chmod 600 {}", path.display())),
             Self::OperatorOnly { .. } => Some(OPERATOR_HINT.into()),
+            Self::Home(HomeError::Unsafe { path, fault }) => Some(unsafe_hint(path, *fault)),
             Self::Home(HomeError::AuditBroken { .. })
             | Self::Unaudited { source: HomeError::AuditBroken { .. }, .. } => Some(AUDIT_HINT.into()),
             Self::NoPassphrase { .. } => {
@@ -305,6 +307,19 @@ fn run_hint(error: &RunError) -> Option<String> {
         RunError::Lock(error) => lock_hint(error),
         RunError::StateLock { .. } => Some("give the lock another name".into()),
         _ => None,
+    }
+}
+
+/// What to do about a file that others could change.
+fn unsafe_hint(path: &Path, fault: FileFault) -> String {
+    match fault {
+        FileFault::Link => {
+            "aiswitch doctor --fix follows no link: put the file or folder itself in its place".into()
+        }
+        FileFault::Foreign { .. } => {
+            format!("make it your own, or remove it: chown \"$USER\" {}", path.display())
+        }
+        _ => "aiswitch doctor --fix closes it".into(),
     }
 }
 

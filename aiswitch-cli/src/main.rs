@@ -8,6 +8,7 @@ mod config;
 mod error;
 mod exit;
 mod output;
+mod panics;
 mod pick;
 mod privileged;
 mod prompt;
@@ -22,6 +23,7 @@ use clap::Parser;
 fn main() -> ExitCode {
     // First of all: this process may have been started to guard an agent, and nothing else.
     let guard = aiswitch_agent::guard_main();
+    panics::install();
     match args::Args::try_parse() {
         Ok(args) => commands::dispatch(&args, &caller::Caller::of_this_process(guard))
             .unwrap_or_else(|error| output::print_error(&error).into()),

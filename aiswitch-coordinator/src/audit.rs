@@ -28,6 +28,7 @@ use crate::Home;
 use crate::clock;
 use crate::error::HomeError;
 use crate::home::{FILE_MODE, make_folder};
+use crate::strict::check_below;
 
 /// How large a file of the audit log grows before the next one begins, in bytes.
 pub const AUDIT_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -157,7 +158,7 @@ impl Audit {
         let home = self.home.clone();
         let path = home.audit_dir();
         let act = move || {
-            let done = act(&home);
+            let done = check_below(&home.audit_dir()).and_then(|()| act(&home));
             drop(guard);
             done
         };

@@ -145,6 +145,9 @@ impl Coordinator {
         if let (Some(name), None, None) = (plan.locks.first(), &self.home, &self.locks) {
             return Err(RunError::NoLocks { name: name.clone() });
         }
+        if let Some(home) = &self.home {
+            home.check().map_err(|source| RunError::Home { path: home.root().to_owned(), source })?;
+        }
         let started_at = clock::now();
         let id = RunId::at(started_at);
         self.allow(&ready, id).await?;
@@ -224,7 +227,7 @@ impl Coordinator {
                 cwd: task.cwd,
                 mode: task.mode,
                 model: task.model,
-                prompt: task.prompt,
+                prompt: ready.shown_prompt.clone(),
                 problem,
             }
         });
@@ -305,7 +308,7 @@ pub struct PlannedLaunch {
     pub mode: PermissionMode,
     /// The model that it would be told to use.
     pub model: Option<String>,
-    /// The prompt; one behind another of a sequence would be given the answers before it as well.
+    /// The prompt with secrets masked; one behind another of a sequence would be given the answers before it as well.
     pub prompt: String,
     /// Why it could not be started.
     pub problem: Option<TaskError>,

@@ -7,7 +7,7 @@ use aiswitch_agent::AgentId;
 use aiswitch_env::{EnvError, PresetName};
 use aiswitch_lock::{LockError, LockName};
 
-use crate::{Actor, AuditFault, RunId};
+use crate::{Actor, AuditFault, FileFault, RunId};
 
 /// Why a run could not start. What goes wrong later is in the report.
 #[derive(Debug, thiserror::Error)]
@@ -159,6 +159,14 @@ pub enum HomeError {
         path: PathBuf,
         /// Its version.
         version: u32,
+    },
+    /// Others could change a file or folder, so it is not used.
+    #[error("`{path}` is not used: {fault}")]
+    Unsafe {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why others could.
+        fault: FileFault,
     },
     /// The lock of the state files cannot be had.
     #[error("the state files cannot be locked")]

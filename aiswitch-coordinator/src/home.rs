@@ -12,7 +12,7 @@ use crate::{AuditLog, HomeError, RunId, Runs};
 pub(crate) const FILE_MODE: u32 = 0o600;
 
 /// The permission bits of a home's folders: the owner alone enters.
-const FOLDER_MODE: u32 = 0o700;
+pub(crate) const FOLDER_MODE: u32 = 0o700;
 
 /// Where a home keeps what; nothing is read or made before a run needs it.
 ///

@@ -19,6 +19,7 @@ mod report;
 mod run;
 mod runs;
 mod state;
+mod strict;
 
 pub use aggregate::{HAND_OVER_BYTES_MAX, aggregate_results, hand_over};
 pub use audit::{
@@ -48,6 +49,8 @@ pub use runs::{Events, Runs};
 pub use state::{
     AgentRecord, PROMPT_START_BYTES_MAX, ProcessMark, RunRecordSummary, RunState, TASKS_KEPT_MAX,
 };
+
+pub use strict::{FileFault, HomeProblem, check_own};
 
 // What a program that uses this crate alone needs to fill a plan and read a report.
 pub use aiswitch_agent::{

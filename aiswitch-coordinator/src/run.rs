@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use aiswitch_agent::{AgentEvent, AgentId, Guard, Limits, TaskError, sweep};
+use aiswitch_agent::{AgentEvent, AgentId, Guard, Limits, sweep};
 use aiswitch_env::{Redactor, RedactorStream};
 use aiswitch_lock::{LockError, LockGuard, LockManager, LockOptions, PURPOSE_BYTES_MAX};
 use aiswitch_tokens::{Cost, UsageRecord, UsageSummary};
@@ -19,7 +19,7 @@ use crate::audit::RunAudit;
 use crate::clock;
 use crate::error::{HomeError, RunError, chain};
 use crate::event::EVENT_VERSION;
-use crate::heard::{Heard, Told, kind_of, masked_denial, usage_of};
+use crate::heard::{Heard, Told, kind_of, masked_denial, masked_error, usage_of};
 use crate::journal::Journal;
 use crate::locks::take_locks;
 use crate::part::{Part, PartEnd, Verdict, judge, run_part, with_hint};
@@ -400,16 +400,20 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
             driver: profile.driver.to_string(),
             status: outcome,
             answer: result.and_then(|result| result.answer.as_ref()).or(partial).map(|text| masked(text)),
-            session_id: result.and_then(|result| result.session_id.clone()).or(heard.session_id.clone()),
-            model: result.and_then(|result| result.model.clone()).or(heard.model.clone()),
+            session_id: result
+                .and_then(|result| result.session_id.as_ref())
+                .or(heard.session_id.as_ref())
+                .map(|id| masked(id)),
+            model: result
+                .and_then(|result| result.model.as_ref())
+                .or(heard.model.as_ref())
+                .map(|model| masked(model)),
             usage: result.and_then(|result| result.usage.map(usage_of)).or(heard.usage),
             cost: match Cost::reported(result.and_then(|result| result.cost_usd)) {
                 Cost { usd: None, .. } => heard.cost,
                 known => known,
             },
-            error: error
-                .map(|error| with_hint(error, profile))
-                .map(|error| TaskError { message: masked(&error.message), ..error }),
+            error: error.map(|error| with_hint(error, profile)).map(|error| masked_error(error, redactor)),
             reason: self.halt.as_ref().filter(|_| halted).map(Halt::reason),
             denials: result
                 .map(|result| result.denials.iter().map(|denial| masked_denial(denial, redactor)).collect())
@@ -498,7 +502,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
             started_at: self.start.started_at,
             duration_ms: clock::ms_since(self.started),
             task: TaskReport {
-                prompt: plan.prompt.clone(),
+                prompt: self.start.ready.shown_prompt.clone(),
                 cwd: self.start.ready.cwd.clone(),
                 mode: self.start.ready.mode,
             },
@@ -564,7 +568,7 @@ impl Start<'_> {
             status: report.map_or(RunState::Running, |report| RunState::Ended(report.status)),
             mode: self.mode(),
             agents: self.ready.agents.iter().map(|ready| ready.id().clone()).collect(),
-            prompt_start: prompt_start(&self.plan.prompt),
+            prompt_start: prompt_start(&self.ready.shown_prompt),
             cwd: self.ready.cwd.clone(),
             started_at: self.started_at,
             duration_ms: report.map(|report| report.duration_ms),

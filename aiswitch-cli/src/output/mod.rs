@@ -148,7 +148,7 @@ pub(crate) fn print_usage(usage: &clap::Error) -> Code {
 }
 
 /// Prints styled lines on stderr; styles are dropped where they are not wanted.
-fn tell(lines: &str) {
+pub(crate) fn tell(lines: &str) {
     // Nobody is left to be told that stderr is closed.
     drop(writeln!(anstream::stderr().lock(), "{lines}"));
 }

@@ -10,6 +10,7 @@ mod sandbox;
 
 mod audit;
 mod bad_input;
+mod canary;
 mod config;
 mod documented;
 mod harness;
@@ -23,6 +24,7 @@ mod run;
 mod sandboxes;
 mod secrets;
 mod signals;
+mod strict;
 mod terminal;
 mod vault;
 mod verbs;

@@ -172,7 +172,7 @@ fn an_identity_that_others_can_reach_is_not_used() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     fs::rename(&path, path.with_extension("moved")).unwrap();
     symlink(path.with_extension("moved"), &path).unwrap();
-    refused(&show(&sandbox, &["secrets", "get", "work", "A_KEY"]), "is not used: it is no regular file");
+    refused(&show(&sandbox, &["secrets", "get", "work", "A_KEY"]), "is not used: it is a symbolic link");
 }
 
 #[test]
