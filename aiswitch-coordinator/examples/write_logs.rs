@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: write_logs HOME WRITER FIRST COUNT FILE_BYTES_MAX".into());
     };
     let limits = LogLimits { file_bytes_max: file_bytes_max.parse()?, ..LogLimits::default() };
-    let mut log = LogWriter::open(Home::new(home), limits)?;
+    let mut log = LogWriter::new(Home::new(home), limits);
     let first: i64 = first.parse()?;
     let numbers: Vec<i64> = (first..first + count.parse::<i64>()?).collect();
     let begin: DateTime<Utc> = "2026-11-23T10:00:00Z".parse()?;

@@ -363,6 +363,10 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
     fn end_part(&mut self, index: usize, report: AgentReport) {
         self.slots[index].report = Some(report.clone());
         self.state_changed = true;
+        if let Some(records) = &self.start.records {
+            let path = records.state.home().agent_dir(&self.start.id, &report.id).join("stderr.log");
+            crate::log::tell_stderr(self.start.id, &report.id, &path);
+        }
         self.tell(Some(index), RunEventKind::Ended { report: Box::new(report) });
     }
 
@@ -530,6 +534,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         let event =
             RunEvent { v: EVENT_VERSION, run: self.start.id, seq: self.seq, at: clock::now(), agent, kind };
         let added = self.start.records.as_mut().map(|records| records.journal.add(&event));
+        crate::log::tell(&event);
         (self.on_event)(&event);
         if let Some(Err(error)) = added {
             self.warn(chain(&error));

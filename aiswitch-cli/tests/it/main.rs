@@ -15,6 +15,7 @@ mod config;
 mod documented;
 mod harness;
 mod locks;
+mod logs;
 mod mock_llm;
 mod orphans;
 mod presets;

@@ -9,6 +9,7 @@
 //! A file that has become too large or too old is renamed after the time of its first line and compressed:
 //! `coordinator-20261123T101500.123Z.log.zst`. `zstdcat`, `jq` and `rg -z` read them.
 
+mod events;
 mod expression;
 mod follow;
 mod layer;
@@ -18,6 +19,7 @@ mod scan;
 mod segment;
 mod writer;
 
+pub(crate) use events::{tell, tell_stderr};
 pub use expression::{Expression, ExpressionError};
 pub use follow::LogFollow;
 pub use layer::{LogGuard, LogLayer, log_layer};

@@ -23,6 +23,7 @@ pub(crate) const LEVEL_AT: usize = TIME_AT + TIME_BYTES + 11;
 /// How grave a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum LogLevel {
     /// Every step.
     Trace,

@@ -46,7 +46,8 @@ impl Default for LogLimits {
 #[derive(Debug)]
 pub struct LogWriter {
     home: Home,
-    locks: FileLockManager,
+    /// Opened with the first line.
+    locks: Option<FileLockManager>,
     limits: LogLimits,
     open: BTreeMap<LogSource, OpenLog>,
 }
@@ -59,13 +60,9 @@ struct OpenLog {
 }
 
 impl LogWriter {
-    /// The writer of a home's logs; each process has its own.
-    ///
-    /// # Errors
-    /// The folder of locks cannot be used.
-    pub fn open(home: Home, limits: LogLimits) -> Result<Self, HomeError> {
-        let locks = FileLockManager::open(home.locks_dir()).map_err(HomeError::LogLock)?;
-        Ok(Self { home, locks, limits, open: BTreeMap::new() })
+    /// The writer of a home's logs; each process has its own. Nothing is made before the first line.
+    pub fn new(home: Home, limits: LogLimits) -> Self {
+        Self { home, locks: None, limits, open: BTreeMap::new() }
     }
 
     /// Adds lines to a log.
@@ -78,7 +75,7 @@ impl LogWriter {
         let name = lock_name(source.stem());
         let options = LockOptions::new().with_timeout(LOCK_TIMEOUT).with_purpose("write a log");
         let locked =
-            BlockingLockManager::acquire(&self.locks, &name, &options).map_err(HomeError::LogLock)?;
+            BlockingLockManager::acquire(self.locks()?, &name, &options).map_err(HomeError::LogLock)?;
         let put_away = self.append_locked(source, &lines, last.at)?;
         drop(locked);
         if put_away { self.pack(source) } else { Ok(()) }
@@ -88,8 +85,22 @@ impl LogWriter {
     ///
     /// # Errors
     /// A file cannot be read or written; it stays as it is.
-    pub fn tidy(&self) -> Result<(), HomeError> {
+    pub fn tidy(&mut self) -> Result<(), HomeError> {
+        if !self.home.logs_dir().exists() {
+            return Ok(());
+        }
         LogSource::all(&self.home)?.iter().try_for_each(|source| self.pack(source))
+    }
+
+    fn locks(&mut self) -> Result<&FileLockManager, HomeError> {
+        let locks = if let Some(locks) = self.locks.take() {
+            locks
+        } else {
+            let folder = self.home.logs_dir().join("locks");
+            make_folder(&folder)?;
+            FileLockManager::open(folder).map_err(HomeError::LogLock)?
+        };
+        Ok(self.locks.insert(locks))
     }
 
     /// Whether a file was put away.
@@ -120,11 +131,11 @@ impl LogWriter {
     }
 
     /// Compresses the files of a log that were put away, unless another process does so now.
-    fn pack(&self, source: &LogSource) -> Result<(), HomeError> {
+    fn pack(&mut self, source: &LogSource) -> Result<(), HomeError> {
         let name = lock_name(&format!("{} pack", source.stem()));
         let options = LockOptions::new().with_purpose("compress a log");
         let Some(locked) =
-            BlockingLockManager::try_acquire(&self.locks, &name, &options).map_err(HomeError::LogLock)?
+            BlockingLockManager::try_acquire(self.locks()?, &name, &options).map_err(HomeError::LogLock)?
         else {
             return Ok(());
         };
@@ -169,8 +180,7 @@ impl OpenLog {
 
 /// The lock under which a log is written.
 fn lock_name(what: &str) -> LockName {
-    LockName::resource(format!("log {what}"))
-        .expect("the name of an agent has a name's length, and no control characters")
+    LockName::resource(what).expect("the name of an agent has a name's length, and no control characters")
 }
 
 /// Renames the file that is written after its first line.

@@ -156,7 +156,7 @@ fn what_four_processes_wrote_is_there_once_and_whole_also_after_rotations_and_ki
 #[test]
 fn a_killed_writers_half_line_costs_no_other_line_and_its_uncompressed_file_is_compressed() {
     let (_folder, home) = home();
-    let mut writer = LogWriter::open(home.clone(), LogLimits::default()).unwrap();
+    let mut writer = LogWriter::new(home.clone(), LogLimits::default());
     writer.append(&LogSource::Coordinator, &[record(0, LogLevel::Info, "one")]).unwrap();
     let path = LogSource::Coordinator.path(&home);
     let mut torn = fs::read(&path).unwrap();
@@ -178,7 +178,7 @@ fn a_killed_writers_half_line_costs_no_other_line_and_its_uncompressed_file_is_c
 fn a_file_is_put_away_when_its_first_line_is_too_old() {
     let (_folder, home) = home();
     let limits = LogLimits { file_age_max: Duration::from_mins(1), ..LogLimits::default() };
-    let mut writer = LogWriter::open(home.clone(), limits).unwrap();
+    let mut writer = LogWriter::new(home.clone(), limits);
     for seconds in [0, 60, 61] {
         writer.append(&LogSource::Coordinator, &[record(seconds, LogLevel::Info, "x")]).unwrap();
     }
@@ -192,7 +192,7 @@ fn lines_of_all_logs_are_found_by_time_level_agent_run_text_and_condition() {
     let (_folder, home) = home();
     // Small files, so that the search has packed ones, and binary search has nothing to go by.
     let limits = LogLimits { file_bytes_max: 2_000, ..LogLimits::default() };
-    let mut writer = LogWriter::open(home.clone(), limits).unwrap();
+    let mut writer = LogWriter::new(home.clone(), limits);
     let (even, odd) = (LogSource::Agent(id("even")), LogSource::Agent(id("odd")));
     for seconds in 0..100 {
         let source = if seconds % 2 == 0 { &even } else { &odd };
@@ -223,7 +223,7 @@ fn lines_of_all_logs_are_found_by_time_level_agent_run_text_and_condition() {
 fn a_window_of_a_large_file_is_found_by_halving() {
     let (_folder, home) = home();
     let limits = LogLimits { file_bytes_max: u64::MAX, file_age_max: Duration::MAX };
-    let mut writer = LogWriter::open(home.clone(), limits).unwrap();
+    let mut writer = LogWriter::new(home.clone(), limits);
     let records: Vec<LogRecord> = (0..40_000).map(|seconds| record(seconds, LogLevel::Info, "x")).collect();
     writer.append(&LogSource::Coordinator, &records).unwrap();
     for since in [0, 1, 59, 61, 12_345, 39_990, 39_999, 40_000, 50_000] {
@@ -236,7 +236,7 @@ fn a_window_of_a_large_file_is_found_by_halving() {
 #[test]
 fn a_damaged_file_is_named_and_the_others_are_read() {
     let (_folder, home) = home();
-    let mut writer = LogWriter::open(home.clone(), LogLimits::default()).unwrap();
+    let mut writer = LogWriter::new(home.clone(), LogLimits::default());
     writer.append(&LogSource::Coordinator, &[record(0, LogLevel::Info, "here")]).unwrap();
     fs::write(home.logs_dir().join("coordinator-20260101T000000.000Z.log.zst"), "no zstd").unwrap();
     let (lines, search) = found(&home, &LogQuery::default());
@@ -252,7 +252,7 @@ fn a_damaged_file_is_named_and_the_others_are_read() {
 fn who_follows_sees_each_line_once_also_over_a_rotation() {
     let (_folder, home) = home();
     let limits = LogLimits { file_bytes_max: 400, ..LogLimits::default() };
-    let mut writer = LogWriter::open(home.clone(), limits).unwrap();
+    let mut writer = LogWriter::new(home.clone(), limits);
     let mut write = |seconds: i64, source: &LogSource| {
         writer.append(source, &[record(seconds, LogLevel::Info, &seconds.to_string())]).unwrap();
     };
@@ -276,7 +276,7 @@ fn who_follows_sees_each_line_once_also_over_a_rotation() {
 #[test]
 fn events_of_tracing_reach_the_log_that_they_are_about() {
     let (_folder, home) = home();
-    let writer = LogWriter::open(home.clone(), LogLimits::default()).unwrap();
+    let writer = LogWriter::new(home.clone(), LogLimits::default());
     let (layer, guard) = log_layer(writer, LogLevel::Info).unwrap();
     tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
         tracing::info!(target: "aiswitch::run", run = "01K", agent = "claude", pid = 7_u64, "started");
@@ -300,7 +300,7 @@ fn events_of_tracing_reach_the_log_that_they_are_about() {
 #[test]
 fn a_log_that_cannot_be_written_says_why_and_how_much_was_lost() {
     let (_folder, home) = home();
-    let writer = LogWriter::open(home.clone(), LogLimits::default()).unwrap();
+    let writer = LogWriter::new(home.clone(), LogLimits::default());
     fs::write(home.logs_dir(), "in the way").unwrap();
     let (layer, guard) = log_layer(writer, LogLevel::Info).unwrap();
     tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
