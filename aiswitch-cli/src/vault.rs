@@ -146,7 +146,7 @@ impl<'a> Vault<'a> {
     /// # Errors
     /// As [`privileged`].
     pub(crate) fn privileged(&self, action: &str, object: &str) -> Result<(), Error> {
-        privileged(self.home, self.caller, action, object)
+        privileged(self.home, action, object)
     }
 
     /// All presets, as they are.
