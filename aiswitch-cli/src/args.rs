@@ -148,7 +148,7 @@ pub(crate) enum Verb {
     ///
     /// The record is tamper-evident, not tamper-proof: each line holds the hash of the one before it, and what was changed,
     /// taken out, moved or cut off is found. Who may write the files may also write all of them anew: keep the hash that
-    /// `verify` prints elsewhere, and compare.
+    /// `verify` prints elsewhere, and give it back with `--kept`.
     #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
     Audit(AuditVerb),
     /// Check this machine: agents and their versions, the home folder, what is enforced
@@ -449,7 +449,11 @@ pub(crate) enum AuditVerb {
         last: Option<usize>,
     },
     /// Check that no line was changed, taken out, moved or cut off; exits with 8 when one was
-    Verify,
+    Verify {
+        /// Check also that the log has the line with this hash, which `verify` printed once
+        #[arg(long, value_name = "HASH")]
+        kept: Option<String>,
+    },
 }
 
 /// What there is a JSON Schema of.

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::path::PathBuf;
 
-use aiswitch_agent::MARKER;
+use aiswitch_agent::mark_above;
 use aiswitch_coordinator::{Actor, Ambient, Guard, Home};
 use chrono::{DateTime, Utc};
 use tokio::signal::unix::SignalKind;
@@ -58,10 +58,10 @@ impl Caller {
         Ok(Home::new(absolute(folder)?))
     }
 
-    /// Who the caller is: an agent's own process and all that it starts carry the agent's mark.
-    pub(crate) fn actor(&self) -> Actor {
-        let Some(mark) = self.variable(MARKER) else { return Actor::Operator };
-        let agent = mark.to_str().and_then(|mark| mark.split_once(':')?.1.parse().ok());
+    /// Who the caller is: an agent's own process and all that it starts are that agent.
+    pub(crate) fn actor() -> Actor {
+        let Some(mark) = mark_above() else { return Actor::Operator };
+        let agent = mark.split_once(':').and_then(|(_, agent)| agent.parse().ok());
         // Who carries a mark that is none is no operator either.
         Actor::Agent(agent.unwrap_or_else(|| "unknown".parse().expect("a good name for an agent")))
     }

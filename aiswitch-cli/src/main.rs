@@ -22,9 +22,9 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    // First of all: this process may have been started to guard an agent, and nothing else.
-    let guard = aiswitch_agent::guard_main();
     panics::install();
+    // Before all else: this process may have been started to guard an agent, and nothing else.
+    let guard = aiswitch_agent::guard_main();
     match args::Args::try_parse() {
         Ok(args) => commands::dispatch(&args, &caller::Caller::of_this_process(guard))
             .unwrap_or_else(|error| output::print_error(&error).into()),

@@ -50,7 +50,7 @@ pub use state::{
     AgentRecord, PROMPT_START_BYTES_MAX, ProcessMark, RunRecordSummary, RunState, TASKS_KEPT_MAX,
 };
 
-pub use strict::{FileFault, HomeProblem, check_own};
+pub use strict::{FileFault, HomeProblem, check_private};
 
 // What a program that uses this crate alone needs to fill a plan and read a report.
 pub use aiswitch_agent::{

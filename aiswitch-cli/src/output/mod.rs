@@ -1,5 +1,6 @@
 //! The only place that prints: stdout carries the result, stderr all else.
 
+pub(crate) mod harmless;
 pub(crate) mod human;
 mod json;
 
@@ -14,7 +15,7 @@ use crate::args::{Args, OutputFormat, Verb};
 use crate::caller::Caller;
 use crate::error::Error;
 use crate::exit::Code;
-use human::harmless;
+use harmless::harmless;
 
 /// Where the command's words go, and how much of them.
 #[derive(Debug)]

@@ -5,6 +5,8 @@ mod audit;
 mod door;
 mod environment;
 mod examples;
+mod fuzz;
+mod fuzz_bodies;
 mod locks;
 mod logs;
 mod order;
