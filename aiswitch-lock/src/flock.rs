@@ -53,8 +53,9 @@ impl LockFile {
     fn open_with(options: &mut OpenOptions, path: &Path) -> Result<Self, LockError> {
         // Without O_NONBLOCK the open of a named pipe that somebody put there would never return.
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let mut open =
-            |flags: OFlags| options.read(true).write(true).custom_flags(flags.bits().cast_signed()).open(path);
+        let mut open = |flags: OFlags| {
+            options.read(true).write(true).custom_flags(flags.bits().cast_signed()).open(path)
+        };
         let opened = match open(flags | UNDATED) {
             // Only the owner of a file may read it without leaving a trace.
             Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => open(flags),
