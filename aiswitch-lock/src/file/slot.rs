@@ -94,8 +94,9 @@ impl Slot {
         shared: &Arc<Shared>,
         options: &LockOptions,
     ) -> Result<Option<LockGuard>, LockError> {
+        let state = self.lock();
         // Locking the file for a moment would get in the way of the one who was just woken.
-        if self.lock().crowded { Ok(None) } else { self.try_take(shared, options) }
+        if state.crowded { Ok(None) } else { self.take_at_once(state, shared, options) }
     }
 
     /// Takes the lock if nobody of this process has it or waits for it, and other processes let it.
@@ -105,7 +106,16 @@ impl Slot {
         shared: &Arc<Shared>,
         options: &LockOptions,
     ) -> Result<Option<LockGuard>, LockError> {
-        let mut state = self.lock();
+        self.take_at_once(self.lock(), shared, options)
+    }
+
+    #[inline]
+    fn take_at_once(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, State>,
+        shared: &Arc<Shared>,
+        options: &LockOptions,
+    ) -> Result<Option<LockGuard>, LockError> {
         if state.queue.has_waiters() || !state.queue.admits(options.mode) {
             return Ok(None);
         }
