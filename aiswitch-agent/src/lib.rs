@@ -45,7 +45,7 @@ pub use life::{LifeEvent, LifeState};
 pub use live_agent::{LiveAgent, LiveError, LiveStatus, Replay};
 pub use memory_agent::MemoryAgent;
 pub use process::{
-    GUARD_MARKER, Guard, Launch, MARKER, become_program, foreground, guard_main, reclaim, sweep,
+    GUARD_MARKER, Guard, Launch, MARKER, become_program, foreground, guard_main, mark_above, reclaim, sweep,
 };
 pub use profile::Profile;
 pub use registry::{BuiltIn, built_in, built_ins};

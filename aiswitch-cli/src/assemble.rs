@@ -46,7 +46,7 @@ pub(crate) fn run(
     let mut coordinator = Coordinator::new()
         .with_ambient(caller.ambient())
         .with_guard(caller.guard.clone())
-        .with_caller(caller.actor(), Channel::CommandLine);
+        .with_caller(Caller::actor(), Channel::CommandLine);
     for pick in picks {
         let spec = spec(&config, &pick.agent)?;
         if spec.profile(pick.agent.clone()).command.is_empty() {

@@ -5,8 +5,9 @@ use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::path::PathBuf;
 
-use aiswitch_agent::MARKER;
+use aiswitch_agent::mark_above;
 use aiswitch_coordinator::{Actor, Ambient, Guard, Home};
+use chrono::{DateTime, Utc};
 use tokio::signal::unix::SignalKind;
 
 use crate::error::Error;
@@ -57,10 +58,10 @@ impl Caller {
         Ok(Home::new(absolute(folder)?))
     }
 
-    /// Who the caller is: an agent's own process and all that it starts carry the agent's mark.
-    pub(crate) fn actor(&self) -> Actor {
-        let Some(mark) = self.variable(MARKER) else { return Actor::Operator };
-        let agent = mark.to_str().and_then(|mark| mark.split_once(':')?.1.parse().ok());
+    /// Who the caller is: an agent's own process and all that it starts are that agent.
+    pub(crate) fn actor() -> Actor {
+        let Some(mark) = mark_above() else { return Actor::Operator };
+        let agent = mark.split_once(':').and_then(|(_, agent)| agent.parse().ok());
         // Who carries a mark that is none is no operator either.
         Actor::Agent(agent.unwrap_or_else(|| "unknown".parse().expect("a good name for an agent")))
     }
@@ -81,6 +82,12 @@ impl Caller {
     fn variable(&self, name: &str) -> Option<&OsStr> {
         self.variables.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())
     }
+}
+
+/// What time it is.
+#[expect(clippy::disallowed_methods, reason = "this is the one place of the command that reads the clock")]
+pub(crate) fn now() -> DateTime<Utc> {
+    Utc::now()
 }
 
 /// A path as seen from the working folder.

@@ -88,8 +88,6 @@ pub(crate) enum Error {
         #[source]
         source: EnvError,
     },
-    #[error("`{path}` is not used: {why}")]
-    NotPrivate { path: PathBuf, why: &'static str },
     #[error("`{action}` is not done, since the audit log cannot hold it")]
     Unaudited {
         action: String,
@@ -254,7 +252,6 @@ impl Error {
                 Some("aiswitch secrets init makes one; or copy secrets.age and your identity.txt here".into())
             }
             Self::SecretsExist { .. } => Some("aiswitch secrets rotate makes a new one".into()),
-            Self::NotPrivate { path, .. } => Some(format!("chmod 600 {}", path.display())),
             Self::OperatorOnly { .. } => Some(OPERATOR_HINT.into()),
             Self::Home(HomeError::Unsafe { path, fault }) => Some(unsafe_hint(path, *fault)),
             Self::Home(HomeError::AuditBroken { .. })
@@ -319,6 +316,7 @@ fn unsafe_hint(path: &Path, fault: FileFault) -> String {
         FileFault::Foreign { .. } => {
             format!("make it your own, or remove it: chown \"$USER\" {}", path.display())
         }
+        FileFault::Readable { .. } => format!("chmod 600 {}", path.display()),
         _ => "aiswitch doctor --fix closes it".into(),
     }
 }

@@ -16,8 +16,8 @@ use crate::error::Error;
 ///
 /// # Errors
 /// The caller is not the operator, or the audit log cannot be written.
-pub(crate) fn privileged(home: &Home, caller: &Caller, action: &str, object: &str) -> Result<(), Error> {
-    let actor = caller.actor();
+pub(crate) fn privileged(home: &Home, action: &str, object: &str) -> Result<(), Error> {
+    let actor = Caller::actor();
     let decision = if actor == Actor::Operator { AuditDecision::Allowed } else { AuditDecision::Denied };
     let entry = AuditEntry {
         actor: actor.clone(),

@@ -227,7 +227,7 @@ impl Coordinator {
                 cwd: task.cwd,
                 mode: task.mode,
                 model: task.model,
-                prompt: task.prompt,
+                prompt: ready.shown_prompt.clone(),
                 problem,
             }
         });
@@ -308,7 +308,7 @@ pub struct PlannedLaunch {
     pub mode: PermissionMode,
     /// The model that it would be told to use.
     pub model: Option<String>,
-    /// The prompt; one behind another of a sequence would be given the answers before it as well.
+    /// The prompt with secrets masked; one behind another of a sequence would be given the answers before it as well.
     pub prompt: String,
     /// Why it could not be started.
     pub problem: Option<TaskError>,

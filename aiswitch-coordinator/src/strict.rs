@@ -81,15 +81,16 @@ impl fmt::Display for FileFault {
     }
 }
 
-/// Refuses a file or folder that others could change; one that is not there is nobody's.
+/// Refuses a file that others could change or read, as ssh does with its keys.
 ///
 /// The folders above it are not looked at: who can change those can put anything into its place.
 ///
 /// # Errors
-/// [`HomeError::Unsafe`] says why it is not used; or it cannot be looked at.
-pub fn check_own(path: &Path) -> Result<(), HomeError> {
-    match look(path)? {
-        Some(found) => refuse(path, fault_of(&found)),
+/// [`HomeError::Unsafe`] says why it is not used; or it is not there.
+pub fn check_private(path: &Path) -> Result<(), HomeError> {
+    let found = fs::symlink_metadata(path).map_err(HomeError::io("look at", path))?;
+    match fault_of(&found) {
+        Some(fault) => Err(HomeError::Unsafe { path: path.to_owned(), fault }),
         None => Ok(()),
     }
 }
@@ -100,7 +101,7 @@ impl Home {
     /// What editors leave beside the files of a person (names that begin with `.` or `#`, or end in `~`) is not looked at.
     ///
     /// # Errors
-    /// As [`check_own`], for the first file or folder that is not used.
+    /// [`HomeError::Unsafe`] names the first file or folder that is not used, and why; or something cannot be looked at.
     pub fn check(&self) -> Result<(), HomeError> {
         walk(self.root(), &|path| path != self.runs_dir(), &mut |path, found| refuse(path, fault_of(found)))
     }

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use aiswitch_coordinator::{AuditDecision, AuditLine, AuditVerdict, Home};
 
+use serde::Serialize;
+
 use crate::args::AuditVerb;
 use crate::commands::runtime;
 use crate::error::Error;
@@ -19,7 +21,7 @@ use crate::privileged::writer;
 pub(crate) fn audit(verb: &AuditVerb, home: &Home, output: &Output) -> Result<Code, Error> {
     match verb {
         AuditVerb::Show { last } => show(*last, home, output),
-        AuditVerb::Verify => verify(home, output),
+        AuditVerb::Verify { kept } => verify(kept.as_deref(), home, output),
     }
 }
 
@@ -55,24 +57,56 @@ fn row(line: &AuditLine) -> Vec<String> {
     ]
 }
 
-fn verify(home: &Home, output: &Output) -> Result<Code, Error> {
+fn verify(kept: Option<&str>, home: &Home, output: &Output) -> Result<Code, Error> {
     // Looking makes no folder, so a home without a log is not locked.
     let verdict = if home.audit_dir().is_dir() {
         runtime()?.block_on(writer(home)?.verify())?
     } else {
         home.audit().verify()?
     };
-    output.result(&verdict, || text(&verdict));
-    Ok(if verdict.broken.is_none() { Code::Completed } else { Code::VerifyFailed })
+    let has_kept = match kept {
+        Some(kept) if verdict.broken.is_none() => Some(has_line(kept, home)?),
+        _ => None,
+    };
+    let view = VerdictView { verdict: &verdict, has_kept };
+    output.result(&view, || view.text());
+    let is_whole = verdict.broken.is_none() && has_kept != Some(false);
+    Ok(if is_whole { Code::Completed } else { Code::VerifyFailed })
 }
 
-fn text(verdict: &AuditVerdict) -> String {
-    let end = verdict.hash.as_ref().map(|hash| format!("; the last one is {hash}")).unwrap_or_default();
-    let lines = format!("{} good lines{end}", verdict.lines);
-    match &verdict.broken {
-        None => lines,
-        Some(broken) => {
-            format!("broken at line {} of {}: {}\n{lines}", broken.line, broken.path.display(), broken.fault)
+/// Whether the log has the line with this hash.
+fn has_line(hash: &str, home: &Home) -> Result<bool, Error> {
+    for line in home.audit().lines()? {
+        if line?.hash == hash {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// What there is to say about the log.
+#[derive(Debug, Serialize)]
+struct VerdictView<'a> {
+    #[serde(flatten)]
+    verdict: &'a AuditVerdict,
+    /// Whether it has the line whose hash was kept; `null` if that was not asked, or the log is broken.
+    has_kept: Option<bool>,
+}
+
+impl VerdictView<'_> {
+    fn text(&self) -> String {
+        let verdict = self.verdict;
+        let end = verdict.hash.as_ref().map(|hash| format!("; the last one is {hash}")).unwrap_or_default();
+        let lines = format!("{} good lines{end}", verdict.lines);
+        match (&verdict.broken, self.has_kept) {
+            (Some(broken), _) => {
+                let path = broken.path.display();
+                format!("broken at line {} of {path}: {}\n{lines}", broken.line, broken.fault)
+            }
+            (None, Some(false)) => {
+                format!("no line has the hash that was kept: this is another log\n{lines}")
+            }
+            (None, _) => lines,
         }
     }
 }

@@ -10,10 +10,15 @@ mod sandbox;
 
 mod audit;
 mod bad_input;
+mod canary;
 mod config;
 mod documented;
+mod fuzz;
+mod fuzz_bodies;
 mod harness;
+mod isolation;
 mod locks;
+mod logs;
 mod mock_llm;
 mod orphans;
 mod presets;
