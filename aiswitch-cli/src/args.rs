@@ -5,10 +5,14 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use aiswitch_agent::{ErrorKind, SpecDuration};
-use aiswitch_coordinator::{AgentId, Aggregate, LockName, OnFailure, PermissionMode, PresetName};
+use aiswitch_coordinator::{
+    AgentId, Aggregate, Expression, LockName, LogLevel, OnFailure, PermissionMode, PresetName,
+};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
+use regex::Regex;
 
+use crate::moment::Moment;
 use crate::pick::Pick;
 
 mod presets;
@@ -52,6 +56,49 @@ pub(crate) struct Common {
     pub(crate) quiet: bool,
 }
 
+/// What `logs` prints.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LogsArgs {
+    /// A run's id, the start of one, or `last`; without it, the logs of all runs
+    pub(crate) run: Option<String>,
+    /// Only this agent; with a RUN, print what its program printed, as it was: stderr, then stdout
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) agent: Option<AgentId>,
+    /// What the logs of all runs are searched for.
+    #[command(flatten)]
+    pub(crate) search: LogSearchArgs,
+}
+
+/// What the logs of all runs are searched for.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Search in the logs of all runs")]
+pub(crate) struct LogSearchArgs {
+    /// Not before this time
+    #[arg(long, value_name = "TIME", conflicts_with = "run")]
+    pub(crate) since: Option<Moment>,
+    /// Before this time
+    #[arg(long, value_name = "TIME", conflicts_with = "run")]
+    pub(crate) until: Option<Moment>,
+    /// Only what is about this run: its id, or the start of it
+    #[arg(long = "run", id = "of_run", value_name = "RUN", conflicts_with = "run")]
+    pub(crate) of_run: Option<String>,
+    /// Only this level and graver ones: trace, debug, info, warn, error
+    #[arg(long, conflicts_with = "run")]
+    pub(crate) level: Option<LogLevel>,
+    /// Only lines whose message or fields match this regular expression
+    #[arg(long, value_name = "REGEX", conflicts_with = "run")]
+    pub(crate) grep: Option<Regex>,
+    /// Only lines for which this holds
+    #[arg(long = "where", value_name = "EXPR", conflicts_with = "run")]
+    pub(crate) condition: Option<Expression>,
+    /// Only the last N lines
+    #[arg(short = 'n', long, value_name = "N", conflicts_with = "run")]
+    pub(crate) lines: Option<usize>,
+    /// Go on with what comes, until interrupted
+    #[arg(short, long, conflicts_with = "run")]
+    pub(crate) follow: bool,
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -69,15 +116,13 @@ pub(crate) enum Verb {
         #[arg(default_value = "last")]
         run: String,
     },
-    /// Print what happened in a run
-    Logs {
-        /// A run's id, the start of one, or `last`
-        #[arg(default_value = "last")]
-        run: String,
-        /// Print what this agent's program printed, as it was: stderr, then stdout
-        #[arg(short, long, value_name = "NAME")]
-        agent: Option<AgentId>,
-    },
+    /// Print what happened: in one run, or over all runs and agents, merged by time
+    ///
+    /// Without a RUN the logs of all runs are searched. TIME is `10m`, `2h` or `3d` ago, a date such as 2026-11-23, a local
+    /// time such as 2026-11-23T10:15, or one with its zone. EXPR compares fields: `level >= warn and agent = claude`,
+    /// `pid = 7 or msg ~ "timed out"`, `not task`; its operators are = != < <= > >= and ~ (contains), joined by
+    /// and, or, not and parentheses.
+    Logs(Box<LogsArgs>),
     /// Look for known secrets, in every form, in what a run has kept or in any file or folder
     ///
     /// Known are the values that presets take from elsewhere, and the variables of the caller whose names look secret

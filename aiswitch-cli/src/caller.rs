@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use aiswitch_agent::mark_above;
 use aiswitch_coordinator::{Actor, Ambient, Guard, Home};
+use chrono::{DateTime, Utc};
 use tokio::signal::unix::SignalKind;
 
 use crate::error::Error;
@@ -95,6 +96,12 @@ impl Caller {
     fn variable(&self, name: &str) -> Option<&OsStr> {
         self.variables.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())
     }
+}
+
+/// What time it is.
+#[expect(clippy::disallowed_methods, reason = "this is the one place of the command that reads the clock")]
+pub(crate) fn now() -> DateTime<Utc> {
+    Utc::now()
 }
 
 /// A path as seen from the working folder.

@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use aiswitch_agent::{AgentSpec, BuiltIn, SpecDuration, built_ins};
-use aiswitch_coordinator::{AgentId, Home, Preset, PresetName, nearest};
+use aiswitch_coordinator::{AgentId, Home, LogLevel, Preset, PresetName, nearest};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -80,6 +80,9 @@ pub(crate) struct Coordination {
     /// How long an agent may be silent.
     #[serde(default)]
     pub(crate) idle_timeout: Option<SpecDuration>,
+    /// From which level on the logs keep what happens: `trace`, `debug`, `info` (the default), `warn` or `error`.
+    #[serde(default)]
+    pub(crate) log_level: Option<LogLevel>,
 }
 
 impl Config {

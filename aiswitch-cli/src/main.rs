@@ -8,6 +8,7 @@ mod config;
 mod error;
 mod exit;
 mod import;
+mod moment;
 mod output;
 mod panics;
 mod pick;

@@ -174,6 +174,9 @@ pub enum HomeError {
     /// The lock of the audit log cannot be had.
     #[error("the audit log cannot be locked")]
     AuditLock(#[source] LockError),
+    /// The lock of a log cannot be had.
+    #[error("the log cannot be locked")]
+    LogLock(#[source] LockError),
     /// The audit log is not whole, and nothing that it would have to hold is done.
     #[error("the audit log is broken at line {line} of `{path}`: {fault}")]
     AuditBroken {

@@ -23,6 +23,8 @@ pub(crate) const FOLDER_MODE: u32 = 0o700;
 /// state/tasks.json             the last runs
 /// audit/audit.head             how far the audit log reaches
 /// audit/audit-NUMBER.jsonl     its lines, from this number on
+/// logs/coordinator.log          what happened over all runs, and coordinator-TIME.log.zst: what was put away
+/// logs/agents/AGENT.log
 /// runs/RUN/report.json
 /// runs/RUN/events.jsonl
 /// runs/RUN/agents/AGENT/       stdout.log, stderr.log
@@ -91,6 +93,11 @@ impl Home {
     /// Who did what that only some may do.
     pub fn audit(&self) -> AuditLog<'_> {
         AuditLog::new(self)
+    }
+
+    /// What happened over all runs.
+    pub fn logs_dir(&self) -> PathBuf {
+        self.root.join("logs")
     }
 
     /// One folder a run.

@@ -10,6 +10,7 @@ mod heard;
 mod home;
 mod journal;
 mod locks;
+mod log;
 mod nearest;
 mod part;
 mod plan;
@@ -31,6 +32,10 @@ pub use event::{EVENT_VERSION, RunEvent, RunEventKind};
 pub use home::Home;
 pub use journal::EVENTS_BYTES_MAX;
 pub use locks::{LockHolder, LockWait, take_locks};
+pub use log::{
+    Expression, ExpressionError, LOG_LINE_BYTES_MAX, LogFollow, LogGuard, LogLayer, LogLevel, LogLimits,
+    LogLine, LogQuery, LogRecord, LogSearch, LogSource, LogWriter, log_layer,
+};
 pub use nearest::nearest;
 pub use part::ANSWER_BYTES_MAX;
 pub use plan::{

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use aiswitch_agent::{AgentEvent, AgentId, Guard, Limits, sweep};
+use aiswitch_agent::{AgentEvent, AgentId, Guard, Limits, PermissionMode, sweep};
 use aiswitch_env::{Redactor, RedactorStream};
 use aiswitch_lock::{LockError, LockGuard, LockManager, LockOptions, PURPOSE_BYTES_MAX};
 use aiswitch_tokens::{Cost, UsageRecord, UsageSummary};
@@ -93,6 +93,8 @@ pub(crate) struct Run<'a, F> {
 enum Halt {
     /// The caller cancelled the run.
     Caller,
+    /// What a run in mode `yolo` does cannot be written into the audit log.
+    Unaudited,
     /// An agent did not complete.
     Failure { agent: AgentId, outcome: Outcome },
 }
@@ -101,6 +103,7 @@ impl Halt {
     fn reason(&self) -> String {
         match self {
             Self::Caller => "the run was cancelled".to_owned(),
+            Self::Unaudited => "the audit log cannot hold what mode `yolo` allowed".to_owned(),
             Self::Failure { agent, outcome } => {
                 format!("agent `{agent}` ended {outcome}, and the run stops on failure")
             }
@@ -363,6 +366,10 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
     fn end_part(&mut self, index: usize, report: AgentReport) {
         self.slots[index].report = Some(report.clone());
         self.state_changed = true;
+        if let Some(records) = &self.start.records {
+            let path = records.state.home().agent_dir(&self.start.id, &report.id).join("stderr.log");
+            crate::log::tell_stderr(self.start.id, &report.id, &path);
+        }
         self.tell(Some(index), RunEventKind::Ended { report: Box::new(report) });
     }
 
@@ -376,7 +383,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
     fn halt(&mut self, halt: Halt) {
         self.stop.cancel();
         let outcome = match halt {
-            Halt::Caller => Outcome::Cancelled,
+            Halt::Caller | Halt::Unaudited => Outcome::Cancelled,
             Halt::Failure { .. } => Outcome::Skipped,
         };
         self.halt = Some(halt);
@@ -475,6 +482,9 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
     fn audited(&mut self, written: Result<(), String>) {
         if let Err(problem) = written {
             self.warn(format!("the audit log does not hold what was decided: {problem}"));
+            if self.start.ready.mode == PermissionMode::Yolo && self.halt.is_none() {
+                self.halt(Halt::Unaudited);
+            }
         }
     }
 
@@ -530,6 +540,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         let event =
             RunEvent { v: EVENT_VERSION, run: self.start.id, seq: self.seq, at: clock::now(), agent, kind };
         let added = self.start.records.as_mut().map(|records| records.journal.add(&event));
+        crate::log::tell(&event);
         (self.on_event)(&event);
         if let Some(Err(error)) = added {
             self.warn(chain(&error));

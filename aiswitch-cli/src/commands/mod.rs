@@ -47,7 +47,7 @@ pub(crate) fn dispatch(args: &Args, caller: &Caller) -> Result<ExitCode, Error> 
         Verb::Agents(verb) => agents::agents(verb, &home()?, caller, &output)?.into(),
         Verb::Runs => runs::runs(&home()?, &output)?.into(),
         Verb::Result { run } => result::result(run, &home()?, &output)?.into(),
-        Verb::Logs { run, agent } => logs::logs(run, agent.as_ref(), &home()?, &output)?.into(),
+        Verb::Logs(logs) => logs::logs(logs, &home()?, &output)?.into(),
         Verb::LeakCheck { target } => leak_check::leak_check(target, &home()?, caller, &output)?.into(),
         Verb::Preset(verb) => presets::presets(verb, &home()?, caller, &output)?.into(),
         Verb::Apply(apply) => apply::apply(apply, &home()?, caller)?.into(),

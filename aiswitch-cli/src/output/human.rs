@@ -3,7 +3,8 @@
 use std::iter;
 
 use aiswitch_agent::{Decision, ToolPhase};
-use aiswitch_coordinator::{AgentReport, Outcome, RunEvent, RunEventKind, RunReport};
+use aiswitch_coordinator::{AgentReport, LogRecord, Outcome, RunEvent, RunEventKind, RunReport};
+use chrono::SecondsFormat;
 use clap::builder::styling::{AnsiColor, Style};
 
 use super::harmless::harmless;
@@ -52,6 +53,17 @@ pub(crate) fn progress(event: &RunEvent) -> Option<String> {
 pub(crate) fn log_line(event: &RunEvent) -> String {
     let who = event.agent.as_ref().map_or("-", AsRef::as_ref);
     format!("{}  {who}  {}", event.at.format("%H:%M:%S%.3f"), words(&event.kind))
+}
+
+/// One line of the logs of all runs: when, how grave, who, what, and what else is known.
+pub(crate) fn log_record(record: &LogRecord) -> String {
+    let time = record.at.to_rfc3339_opts(SecondsFormat::Millis, true);
+    let who = record.agent.as_deref().unwrap_or("-");
+    let texts = [("task", &record.task), ("run", &record.run)];
+    let texts = texts.into_iter().filter_map(|(name, text)| Some(format!("  {name}={}", text.as_deref()?)));
+    let fields: String =
+        record.fields.iter().map(|(name, value)| format!("  {name}={value}")).chain(texts).collect();
+    format!("{time}  {:5}  {who}  {}{fields}", record.level.name(), record.msg)
 }
 
 /// What happened, in one line.

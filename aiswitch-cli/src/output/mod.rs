@@ -113,6 +113,11 @@ impl Output {
             .for_each(|lines| tell(lines));
     }
 
+    /// Whether nobody reads stdout any more, so that there is no use in going on.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.stdout_lost.get().is_some()
+    }
+
     /// Whether all of the result could be printed. A reader that left early had enough: that is no error.
     ///
     /// # Errors

@@ -305,6 +305,8 @@ fn verbs(sandbox: &Sandbox, looks: &mut Looks) {
         "result --json",
         "logs",
         "logs --json",
+        "logs last",
+        "logs last --json",
         "runs",
         "runs --json",
         "doctor",
@@ -330,7 +332,7 @@ fn verbs(sandbox: &Sandbox, looks: &mut Looks) {
     .map(|verb| verb.split(' ').collect())
     .to_vec();
     let names = ["blurts", "pieces", "crashes", "killed", "late", "adapter", "finds"];
-    verbs.extend(names.map(|name| vec!["logs", "-a", name]));
+    verbs.extend(names.map(|name| vec!["logs", "last", "-a", name]));
     verbs.extend(names.map(|name| vec!["agents", "show", name]));
     for verb in verbs {
         let shown = show(sandbox, &verb);

@@ -19,6 +19,7 @@ mod harness;
 mod import;
 mod isolation;
 mod locks;
+mod logs;
 mod mock_llm;
 mod orphans;
 mod presets;

@@ -172,7 +172,7 @@ fn what_a_run_has_kept_is_not_shown_if_others_could_change_it() {
     let sandbox = full();
     let run = kept_runs(&sandbox).pop().unwrap();
     let checked = each(&run, RUN, |path, fault| {
-        for args in [&["result"][..], &["logs"], &["logs", "-a", "cat"], &["leak-check"]] {
+        for args in [&["result"][..], &["logs", "last"], &["logs", "last", "-a", "cat"], &["leak-check"]] {
             let shown = show(&sandbox, args);
             assert!(is_refused(&shown, path, fault), "{args:?}, {path:?}, {fault:?}: {shown}");
         }

@@ -8,6 +8,7 @@ mod examples;
 mod fuzz;
 mod fuzz_bodies;
 mod locks;
+mod logs;
 mod order;
 mod parallel;
 mod processes;

@@ -1,7 +1,9 @@
 //! What an agent is refused, and what it is allowed, stands in the journal, the report and the audit log.
 
+use std::time::Duration;
+
 use aiswitch_coordinator::{
-    AgentSpec, AuditDecision, CancellationToken, Driver, Home, Outcome, PermissionMode, RunEventKind,
+    AgentSpec, AuditDecision, CancellationToken, Driver, Home, Limits, Outcome, PermissionMode, RunEventKind,
 };
 
 use crate::support::{coordinator, id, plan};
@@ -112,4 +114,26 @@ async fn a_flood_of_refused_calls_does_not_flood_the_audit_log() {
     assert_eq!(lines.len(), 1000);
     let last = lines.last().and_then(|line| line.detail.as_deref());
     assert_eq!(last, Some("what this run decides from here on stands in its journal alone"));
+}
+
+#[tokio::test]
+async fn a_run_in_mode_yolo_stops_once_the_audit_log_cannot_hold_what_it_allows() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let home = Home::new(folder.path());
+    let ask = r#"{"jsonrpc":"2.0","id":1,"method":"permission.request","params":{"task_id":"'"$task"'","tool":"shell","question":"make"}}"#;
+    // It breaks the log that stands there since the run began, asks, and would work on for ever.
+    let script =
+        format!("x'; echo broken >>{}; echo '{ask}'; cat >/dev/null; echo '", home.audit_file(1).display());
+    let modes = Some(vec![PermissionMode::Write, PermissionMode::Yolo]);
+    let limits = Limits { stop_grace: Duration::from_millis(200), ..Limits::default() };
+    let report = coordinator([AgentSpec { modes, ..adapter(&[&script]) }.build(id("a"))])
+        .with_limits(limits)
+        .with_home(home.clone())
+        .execute_parallel(plan("hello", &["a"]).with_mode(PermissionMode::Yolo))
+        .await
+        .expect("it runs");
+    let agent = &report.agents[0];
+    let reason = "the audit log cannot hold what mode `yolo` allowed";
+    assert_eq!((agent.status, agent.reason.as_deref()), (Outcome::Cancelled, Some(reason)));
+    assert!(report.warnings[0].starts_with("the audit log does not hold what was decided: "), "{report:?}");
 }
