@@ -15,6 +15,10 @@ use regex::Regex;
 use crate::moment::Moment;
 use crate::pick::Pick;
 
+mod presets;
+
+pub(crate) use presets::{PresetChange, PresetExport, PresetImport, PresetVerb};
+
 /// What the list of verbs does not say.
 const AFTER_HELP: &str = "\
 Try:
@@ -283,66 +287,6 @@ pub(crate) enum AgentsVerb {
     },
 }
 
-/// Named sets of variables.
-#[derive(Debug, Subcommand)]
-pub(crate) enum PresetVerb {
-    /// List the presets
-    List {
-        /// Only those with this tag
-        #[arg(long, value_name = "TAG")]
-        tag: Option<String>,
-    },
-    /// Show the variables of a preset with those of what it extends, and no secret
-    Show {
-        /// The preset
-        name: PresetName,
-        /// As this agent is given it
-        #[arg(short, long, value_name = "NAME")]
-        agent: Option<AgentId>,
-    },
-    /// Add a preset
-    Add {
-        /// The preset
-        name: PresetName,
-        #[command(flatten)]
-        change: PresetChange,
-    },
-    /// Change a preset; comments and order of the file stay
-    Edit {
-        /// The preset
-        name: PresetName,
-        #[command(flatten)]
-        change: PresetChange,
-        /// Take a variable out
-        #[arg(long, value_name = "VARIABLE")]
-        unset: Vec<String>,
-    },
-    /// Remove a preset
-    Remove {
-        /// The preset
-        name: PresetName,
-    },
-    /// Check that every value of every preset can be had
-    Validate,
-}
-
-/// What a preset is to say.
-#[derive(Debug, clap::Args)]
-pub(crate) struct PresetChange {
-    /// Variables: text, `env:NAME` or `file:PATH`; secrets go by `aiswitch secrets set`
-    #[arg(value_name = "VARIABLE=VALUE", value_parser = assignment)]
-    pub(crate) variables: Vec<(String, String)>,
-    /// What the preset is for
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) description: Option<String>,
-    /// A word to find it by; instead of those that it has
-    #[arg(long = "tag", value_name = "TAG")]
-    pub(crate) tags: Vec<String>,
-    /// The preset whose variables it starts from
-    #[arg(long, value_name = "PRESET")]
-    pub(crate) extends: Option<PresetName>,
-}
-
 /// One command under a preset.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ApplyArgs {
@@ -513,11 +457,6 @@ fn on_failure() -> impl TypedValueParser<Value = OnFailure> {
 fn aggregate() -> impl TypedValueParser<Value = Aggregate> {
     PossibleValuesParser::new(["list", "first"])
         .map(|how| if how == "first" { Aggregate::First } else { Aggregate::List })
-}
-
-fn assignment(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("it has no `=`")?;
-    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn error_kind(kind: &str) -> Result<ErrorKind, serde_json::Error> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, stderr, stdin, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aiswitch_agent::mark_above;
 use aiswitch_coordinator::{Actor, Ambient, Guard, Home};
@@ -64,6 +64,20 @@ impl Caller {
         let agent = mark.split_once(':').and_then(|(_, agent)| agent.parse().ok());
         // Who carries a mark that is none is no operator either.
         Actor::Agent(agent.unwrap_or_else(|| "unknown".parse().expect("a good name for an agent")))
+    }
+
+    /// Where another tool may keep presets: what these find below `XDG_CONFIG_HOME` and the user's home.
+    ///
+    /// # Errors
+    /// No variable says where the user's home is.
+    pub(crate) fn foreign_sources(
+        &self,
+        folders: fn(Option<PathBuf>, &Path) -> Vec<PathBuf>,
+        files: fn(&Path) -> Vec<PathBuf>,
+    ) -> Result<Vec<PathBuf>, Error> {
+        let user = PathBuf::from(self.variable("HOME").ok_or(Error::NoHome)?);
+        let config_home = self.variable("XDG_CONFIG_HOME").map(PathBuf::from);
+        Ok(folders(config_home, &user).into_iter().chain(files(&user)).collect())
     }
 
     /// Whether progress may be drawn: on a terminal that can, with a person before it.

@@ -108,6 +108,24 @@ pub(crate) enum Error {
     },
     #[error("preset `{name}` is not known")]
     UnknownPreset { name: PresetName, nearest: Option<PresetName> },
+    #[error("{place}: it is not in the form in which the tool that it is of writes")]
+    ForeignForm { place: String },
+    #[error(
+        "`{path}` does not hold the value of variable `{name}` of preset `{preset}`, but `***REDACTED***`"
+    )]
+    RedactedValue { path: PathBuf, preset: String, name: String },
+    #[error("no presets are found there")]
+    NothingToImport,
+    #[error("preset `{name}` did not come out as it went in, and no copy in clear is removed")]
+    ImportDiffers { name: PresetName },
+    #[error("the copies in clear are removed only when a person agrees")]
+    PurgeUnconfirmed,
+    #[error("`{path}` cannot be written")]
+    NotExported {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("preset `{name}` is there already")]
     PresetExists { name: PresetName },
     #[error("preset `{child}` extends `{name}`")]
@@ -260,6 +278,11 @@ impl Error {
                 Some("type it at a terminal, or name a file with AISWITCH_PASSPHRASE_FILE".into())
             }
             Self::NoValue { .. } => Some("type it at a terminal, or pipe it in".into()),
+            Self::RedactedValue { .. } => {
+                Some("export it again with --include-secrets, or write the value there".into())
+            }
+            Self::NothingToImport => Some("name a file or folder: aiswitch preset import PATH".into()),
+            Self::PurgeUnconfirmed => Some("run it at a terminal, or give --yes".into()),
             Self::PresetExists { name } => Some(format!("change it: aiswitch preset edit {name}")),
             Self::PresetInUse { child, .. } => {
                 Some(format!("remove `{child}` first, or let it extend another"))

@@ -7,6 +7,7 @@ mod completions;
 mod doctor;
 mod echo;
 mod help;
+mod import;
 mod leak_check;
 mod locks;
 mod logs;

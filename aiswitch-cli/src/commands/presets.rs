@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::args::{PresetChange, PresetVerb};
 use crate::caller::Caller;
+use crate::commands::import::{export, import};
 use crate::config::Config;
 use crate::error::{Error, chain};
 use crate::exit::Code;
@@ -66,6 +67,8 @@ pub(crate) fn presets(
         PresetVerb::List { tag } => return Ok(list(&vault.presets()?, tag.as_deref(), output)),
         PresetVerb::Show { name, agent } => return show(&vault.presets()?, name, agent.as_ref(), output),
         PresetVerb::Validate => return validate(&vault, (home, caller), output),
+        PresetVerb::Import(args) => return import(args, &vault, caller, output),
+        PresetVerb::Export(args) => return export(args, &vault, output),
         PresetVerb::Add { name, change } => {
             let _guard = vault.lock()?;
             let mut presets = vault.presets()?;

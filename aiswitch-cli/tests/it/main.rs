@@ -16,6 +16,7 @@ mod documented;
 mod fuzz;
 mod fuzz_bodies;
 mod harness;
+mod import;
 mod isolation;
 mod locks;
 mod logs;
