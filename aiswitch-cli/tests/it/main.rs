@@ -31,5 +31,6 @@ mod secrets;
 mod signals;
 mod strict;
 mod terminal;
+mod tokens;
 mod vault;
 mod verbs;
