@@ -175,7 +175,8 @@ impl Agent for AcpAgent {
     async fn probe(&self, task: TaskSpec, context: RunContext) -> Result<(), TaskError> {
         let refused = |error: AgentError| not_started(&error);
         let launch = self.start(&task, &context.environment).map_err(refused)?;
-        let mut conversation = Conversation::spawn(&launch, &context, Options::default()).await.map_err(refused)?;
+        let mut conversation =
+            Conversation::spawn(&launch, &context, Options::default()).await.map_err(refused)?;
         let peer = conversation.peer();
         let opened = conversation.open(self.open(peer, &task)).await.map(drop);
         let ended = conversation.end(&opened).await;

@@ -244,7 +244,9 @@ impl Talk<'_> {
         let ended = match (&end, vendor) {
             // Qwen Code lingers for seconds after its last tool; what it keeps of a session is written by then.
             (End::Ended(_) | End::Ready, Vendor::Claude) | (End::Gone, _) => child.finish().await,
-            (End::Ended(_) | End::Ready, Vendor::Qwen) | (End::Failed(_) | End::Stopped, _) => child.stop().await,
+            (End::Ended(_) | End::Ready, Vendor::Qwen) | (End::Failed(_) | End::Stopped, _) => {
+                child.stop().await
+            }
         };
         result(transcript, end, stop, &ended)
     }

@@ -57,6 +57,13 @@ pub enum AgentEvent {
         /// The answer.
         decision: Decision,
     },
+    /// It called a method that it may not call, or for what is not its own, and was refused.
+    Refused {
+        /// The method.
+        method: String,
+        /// Why.
+        reason: String,
+    },
     /// The tokens that this task has taken up to now.
     Usage {
         /// The tokens.

@@ -110,7 +110,8 @@ impl Liveness {
 
     fn problem(&self) -> TaskError {
         let Limits { ping_timeout, pings_missed_max, .. } = self.silence.limits;
-        let message = format!("it is hung: it left {pings_missed_max} pings unanswered, each for {ping_timeout:?}");
+        let message =
+            format!("it is hung: it left {pings_missed_max} pings unanswered, each for {ping_timeout:?}");
         TaskError { kind: ErrorKind::Crash, message, hint: None, reset_at: None }
     }
 }
@@ -190,7 +191,7 @@ mod tests {
                     Due::Ask => prop_assert!(silence.asked <= limits.pings_missed_max),
                     Due::Hung => {
                         prop_assert_eq!(silence.asked, limits.pings_missed_max);
-                        let awake = now - heard_at - slept;
+                        let awake = now.saturating_sub(heard_at).saturating_sub(slept);
                         prop_assert!(awake >= limits.ping_after + limits.ping_timeout * limits.pings_missed_max);
                         break;
                     }

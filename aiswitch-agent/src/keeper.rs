@@ -16,9 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::live_agent::{Given, LiveError, LiveStatus, Replay, Turn};
 use crate::rpc_agent::{End, Talk, failed};
 use crate::worker::{Turns, Worker, not_started};
-use crate::{
-    Agent, AgentEvent, Driver, LifeEvent, LifeState, Restart, RestartPolicy, Restarts, RunContext,
-};
+use crate::{Agent, AgentEvent, Driver, LifeEvent, Restart, RestartPolicy, Restarts, RunContext};
 
 /// Where the end of an order is told.
 pub(crate) type Reply = oneshot::Sender<Result<(), LiveError>>;
@@ -33,8 +31,7 @@ pub(crate) enum Order {
 }
 
 /// What a live agent hears, and where it tells how it is.
-type Lines =
-    (mpsc::Receiver<(Order, Reply)>, mpsc::Receiver<Given>, watch::Sender<LiveStatus>);
+type Lines = (mpsc::Receiver<(Order, Reply)>, mpsc::Receiver<Given>, watch::Sender<LiveStatus>);
 
 /// The loop that owns a live agent: its state, its process, its environment.
 #[derive(Debug)]
@@ -190,7 +187,7 @@ impl Keeper {
                 }
                 Gone::Hopeless(problem) => {
                     self.go(LifeEvent::GaveUp).await;
-                    self.give_up_start(&mut asked, Some(problem));
+                    self.give_up_start(&mut asked, Some(&problem));
                     return Rest::Ready;
                 }
                 Gone::Crashed(problem) => match self.crashed(problem, began.elapsed(), &mut asked).await {
@@ -232,14 +229,19 @@ impl Keeper {
     }
 
     /// A process ended by itself: waits before the next start; `None` when it is time for that.
-    async fn crashed(&mut self, problem: TaskError, ran: Duration, asked: &mut Option<Reply>) -> Option<Rest> {
+    async fn crashed(
+        &mut self,
+        problem: TaskError,
+        ran: Duration,
+        asked: &mut Option<Reply>,
+    ) -> Option<Rest> {
         self.go(LifeEvent::Crashed).await;
         self.status.send_modify(|status| status.problem = Some(problem.clone()));
         match self.restarts.crashed(self.born.elapsed(), ran, chance()) {
             Restart::After(wait) => self.wait(wait, asked).await,
             Restart::GiveUp => {
                 self.go(LifeEvent::GaveUp).await;
-                self.give_up_start(asked, Some(problem));
+                self.give_up_start(asked, Some(&problem));
                 Some(Rest::Ready)
             }
         }
@@ -474,22 +476,21 @@ impl Keeper {
     }
 
     /// Tells whoever wants the agent to run that it does not, and whoever waits with a task or a switch likewise.
-    fn give_up_start(&mut self, asked: &mut Option<Reply>, problem: Option<TaskError>) {
-        if let Some(problem) = &problem {
+    fn give_up_start(&mut self, asked: &mut Option<Reply>, problem: Option<&TaskError>) {
+        if let Some(problem) = problem {
             self.status.send_modify(|status| status.problem = Some(problem.clone()));
         }
-        let agent = self.agent.profile().id.clone();
-        let error = || match &problem {
-            Some(problem) => LiveError::Start { agent: agent.clone(), problem: problem.clone() },
-            None => self.state_error(),
-        };
         let trial = self.trial.take().map(|trial| {
             self.context.environment = trial.before;
             trial.reply
         });
         let replies = [asked.take(), trial, self.later.take().map(|switch| switch.reply)];
-        let errors: Vec<_> = replies.into_iter().flatten().map(|reply| (reply, error())).collect();
-        for (reply, error) in errors {
+        for reply in replies.into_iter().flatten() {
+            let agent = self.agent.profile().id.clone();
+            let error = match problem {
+                Some(problem) => LiveError::Start { agent, problem: problem.clone() },
+                None => self.state_error(),
+            };
             answer(reply, Err(error));
         }
         if let Some(given) = self.waiting.take() {

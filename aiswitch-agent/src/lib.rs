@@ -5,7 +5,9 @@ compile_error!(
     "aiswitch-agent supervises processes on Linux only: pidfds and subreapers are what it stands on"
 );
 
+mod access;
 mod acp_agent;
+mod adapter_door;
 mod check;
 mod claude_agent;
 mod codex_agent;
@@ -32,6 +34,7 @@ mod rpc_child;
 mod spec;
 mod worker;
 
+pub use access::{ACCESS, Access, Role, access};
 pub use aiswitch_rpc::protocol::{
     AgentId, Denial, ErrorKind, PermissionMode, TaskError, TaskId, TaskResult, TaskSpec, TaskStatus,
     TokenUsage,
@@ -45,7 +48,7 @@ pub use life::{LifeEvent, LifeState};
 pub use live_agent::{LiveAgent, LiveError, LiveStatus, Replay, Turn};
 pub use memory_agent::MemoryAgent;
 pub use process::{
-    GUARD_MARKER, Guard, Launch, MARKER, become_program, foreground, guard_main, reclaim, sweep,
+    GUARD_MARKER, Guard, Launch, MARKER, become_program, foreground, guard_main, mark_above, reclaim, sweep,
 };
 pub use profile::Profile;
 pub use registry::{BuiltIn, built_in, built_ins};

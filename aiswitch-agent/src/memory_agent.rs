@@ -7,8 +7,8 @@ use std::pin::Pin;
 use aiswitch_env::Environment;
 use aiswitch_rpc::protocol::{AgentId, PermissionMode, TaskError, TaskResult, TaskSpec};
 
-use crate::{Agent, AgentError, Driver, Launch, Profile, Resources, RunContext};
 use crate::worker::not_started;
+use crate::{Agent, AgentError, Driver, Launch, Profile, Resources, RunContext};
 
 type Answer = Pin<Box<dyn Future<Output = TaskResult> + Send>>;
 

@@ -3,15 +3,13 @@
 use aiswitch_env::Environment;
 use aiswitch_rpc::protocol::{
     AgentInitialize, AgentShutdown, AgentShutdownParams, Capabilities, Denial, ErrorKind, InitializeParams,
-    PROTOCOL_VERSION, Party, PermissionDecision, PermissionRequest, PermissionRequestParams,
-    PermissionRequestResult, TaskAssign, TaskCancel, TaskCancelParams, TaskError, TaskOutput, TaskResult,
-    TaskSpec, TaskStatus, TokensUsage,
+    PROTOCOL_VERSION, Party, TaskAssign, TaskCancel, TaskCancelParams, TaskError, TaskResult, TaskSpec,
+    TaskStatus,
 };
-use aiswitch_rpc::{CallError, Options, Router};
-use tokio::sync::mpsc;
+use aiswitch_rpc::{CallError, Options};
 
+use crate::adapter_door::AdapterDoor;
 use crate::health::Liveness;
-use crate::permission::{Ask, decide};
 use crate::process::Launch;
 use crate::rpc_child::{RpcChild, Trouble};
 use crate::worker::{Worker, no_session, not_started};
@@ -66,37 +64,10 @@ impl Agent for RpcAgent {
     }
 }
 
-/// What the child's notifications and questions become; the loop of [`Talk`] tells them in order.
-fn router(task: &TaskSpec, said: mpsc::UnboundedSender<AgentEvent>) -> Router {
-    let (mode, cwd) = (task.mode, task.cwd.clone());
-    let (output, usage, asked) = (said.clone(), said.clone(), said);
-    // An error of a send means that the task is over; what comes late is nobody's.
-    Router::new()
-        .notification::<TaskOutput>(move |params| drop(output.send(AgentEvent::Output { text: params.text })))
-        .notification::<TokensUsage>(move |params| {
-            drop(usage.send(AgentEvent::Usage { usage: params.usage, cost_usd: params.cost_usd }));
-        })
-        .request::<PermissionRequest>(move |params: PermissionRequestParams, _| {
-            let decision = decide(mode, &cwd, Ask::Other);
-            drop(asked.send(AgentEvent::Permission {
-                tool: params.tool,
-                question: Some(params.question),
-                decision,
-            }));
-            let reason = (decision == Decision::Deny).then(|| format!("the mode is `{mode}`"));
-            let decision = match decision {
-                Decision::Allow => PermissionDecision::Allow,
-                Decision::Deny => PermissionDecision::Deny,
-            };
-            async move { Ok(PermissionRequestResult { decision, reason }) }
-        })
-}
-
 /// The talk with one child about one task, or about one after the other.
 pub(crate) struct Talk {
     child: RpcChild,
-    /// Unbounded, because the connection must not wait for its own reader; bounded by `output_bytes_max` all the same.
-    hear: mpsc::UnboundedReceiver<AgentEvent>,
+    hear: AdapterDoor,
     task: TaskSpec,
     context: RunContext,
     capabilities: Capabilities,
@@ -123,8 +94,8 @@ impl Talk {
         task: TaskSpec,
         context: RunContext,
     ) -> Result<Self, AgentError> {
-        let (said, hear) = mpsc::unbounded_channel();
-        let child = RpcChild::spawn(launch, &context, router(&task, said), Options::default()).await?;
+        let (hear, router) = AdapterDoor::new(&task);
+        let child = RpcChild::spawn(launch, &context, router, Options::default()).await?;
         let liveness = Liveness::new(context.limits);
         let capabilities = Capabilities::default();
         Ok(Self {
@@ -229,7 +200,7 @@ impl Talk {
 
     /// Ends the child, and says how the task ended.
     async fn end(mut self, end: End) -> TaskResult {
-        while let Ok(event) = self.hear.try_recv() {
+        while let Some(event) = self.hear.try_recv() {
             self.tell(event).await;
         }
         let Self { child, context, answer, denials, .. } = self;
@@ -267,6 +238,7 @@ impl Worker for Talk {
     }
 
     async fn work(&mut self, task: TaskSpec) -> End {
+        self.hear.give(&task);
         self.task = task;
         self.answer.clear();
         self.denials.clear();
@@ -274,7 +246,7 @@ impl Worker for Talk {
     }
 
     async fn whole(&mut self, result: TaskResult) -> TaskResult {
-        while let Ok(event) = self.hear.try_recv() {
+        while let Some(event) = self.hear.try_recv() {
             self.tell(event).await;
         }
         whole(result, std::mem::take(&mut self.answer), std::mem::take(&mut self.denials))

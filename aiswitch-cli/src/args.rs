@@ -5,11 +5,19 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use aiswitch_agent::{ErrorKind, SpecDuration};
-use aiswitch_coordinator::{AgentId, Aggregate, LockName, OnFailure, PermissionMode, PresetName};
+use aiswitch_coordinator::{
+    AgentId, Aggregate, Expression, LockName, LogLevel, OnFailure, PermissionMode, PresetName,
+};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
+use regex::Regex;
 
+use crate::moment::Moment;
 use crate::pick::Pick;
+
+mod presets;
+
+pub(crate) use presets::{PresetChange, PresetExport, PresetImport, PresetVerb};
 
 /// What the list of verbs does not say.
 const AFTER_HELP: &str = "\
@@ -48,6 +56,49 @@ pub(crate) struct Common {
     pub(crate) quiet: bool,
 }
 
+/// What `logs` prints.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LogsArgs {
+    /// A run's id, the start of one, or `last`; without it, the logs of all runs
+    pub(crate) run: Option<String>,
+    /// Only this agent; with a RUN, print what its program printed, as it was: stderr, then stdout
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) agent: Option<AgentId>,
+    /// What the logs of all runs are searched for.
+    #[command(flatten)]
+    pub(crate) search: LogSearchArgs,
+}
+
+/// What the logs of all runs are searched for.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Search in the logs of all runs")]
+pub(crate) struct LogSearchArgs {
+    /// Not before this time
+    #[arg(long, value_name = "TIME", conflicts_with = "run")]
+    pub(crate) since: Option<Moment>,
+    /// Before this time
+    #[arg(long, value_name = "TIME", conflicts_with = "run")]
+    pub(crate) until: Option<Moment>,
+    /// Only what is about this run: its id, or the start of it
+    #[arg(long = "run", id = "of_run", value_name = "RUN", conflicts_with = "run")]
+    pub(crate) of_run: Option<String>,
+    /// Only this level and graver ones: trace, debug, info, warn, error
+    #[arg(long, conflicts_with = "run")]
+    pub(crate) level: Option<LogLevel>,
+    /// Only lines whose message or fields match this regular expression
+    #[arg(long, value_name = "REGEX", conflicts_with = "run")]
+    pub(crate) grep: Option<Regex>,
+    /// Only lines for which this holds
+    #[arg(long = "where", value_name = "EXPR", conflicts_with = "run")]
+    pub(crate) condition: Option<Expression>,
+    /// Only the last N lines
+    #[arg(short = 'n', long, value_name = "N", conflicts_with = "run")]
+    pub(crate) lines: Option<usize>,
+    /// Go on with what comes, until interrupted
+    #[arg(short, long, conflicts_with = "run")]
+    pub(crate) follow: bool,
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -65,15 +116,13 @@ pub(crate) enum Verb {
         #[arg(default_value = "last")]
         run: String,
     },
-    /// Print what happened in a run
-    Logs {
-        /// A run's id, the start of one, or `last`
-        #[arg(default_value = "last")]
-        run: String,
-        /// Print what this agent's program printed, as it was: stderr, then stdout
-        #[arg(short, long, value_name = "NAME")]
-        agent: Option<AgentId>,
-    },
+    /// Print what happened: in one run, or over all runs and agents, merged by time
+    ///
+    /// Without a RUN the logs of all runs are searched. TIME is `10m`, `2h` or `3d` ago, a date such as 2026-11-23, a local
+    /// time such as 2026-11-23T10:15, or one with its zone. EXPR compares fields: `level >= warn and agent = claude`,
+    /// `pid = 7 or msg ~ "timed out"`, `not task`; its operators are = != < <= > >= and ~ (contains), joined by
+    /// and, or, not and parentheses.
+    Logs(Box<LogsArgs>),
     /// Look for known secrets, in every form, in what a run has kept or in any file or folder
     ///
     /// Known are the values that presets take from elsewhere, and the variables of the caller whose names look secret
@@ -99,8 +148,19 @@ pub(crate) enum Verb {
     /// It is free again when its holder ends, however it ends.
     #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
     Locks(LocksVerb),
+    /// See who did what that only the operator may do, and whether that record is whole
+    ///
+    /// The record is tamper-evident, not tamper-proof: each line holds the hash of the one before it, and what was changed,
+    /// taken out, moved or cut off is found. Who may write the files may also write all of them anew: keep the hash that
+    /// `verify` prints elsewhere, and give it back with `--kept`.
+    #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
+    Audit(AuditVerb),
     /// Check this machine: agents and their versions, the home folder, what is enforced
-    Doctor,
+    Doctor {
+        /// Close the files and folders of the home folder that others could change or read; no link is followed
+        #[arg(long)]
+        fix: bool,
+    },
     /// Print a JSON Schema
     Schema {
         /// What the schema is of
@@ -227,66 +287,6 @@ pub(crate) enum AgentsVerb {
     },
 }
 
-/// Named sets of variables.
-#[derive(Debug, Subcommand)]
-pub(crate) enum PresetVerb {
-    /// List the presets
-    List {
-        /// Only those with this tag
-        #[arg(long, value_name = "TAG")]
-        tag: Option<String>,
-    },
-    /// Show the variables of a preset with those of what it extends, and no secret
-    Show {
-        /// The preset
-        name: PresetName,
-        /// As this agent is given it
-        #[arg(short, long, value_name = "NAME")]
-        agent: Option<AgentId>,
-    },
-    /// Add a preset
-    Add {
-        /// The preset
-        name: PresetName,
-        #[command(flatten)]
-        change: PresetChange,
-    },
-    /// Change a preset; comments and order of the file stay
-    Edit {
-        /// The preset
-        name: PresetName,
-        #[command(flatten)]
-        change: PresetChange,
-        /// Take a variable out
-        #[arg(long, value_name = "VARIABLE")]
-        unset: Vec<String>,
-    },
-    /// Remove a preset
-    Remove {
-        /// The preset
-        name: PresetName,
-    },
-    /// Check that every value of every preset can be had
-    Validate,
-}
-
-/// What a preset is to say.
-#[derive(Debug, clap::Args)]
-pub(crate) struct PresetChange {
-    /// Variables: text, `env:NAME` or `file:PATH`; secrets go by `aiswitch secrets set`
-    #[arg(value_name = "VARIABLE=VALUE", value_parser = assignment)]
-    pub(crate) variables: Vec<(String, String)>,
-    /// What the preset is for
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) description: Option<String>,
-    /// A word to find it by; instead of those that it has
-    #[arg(long = "tag", value_name = "TAG")]
-    pub(crate) tags: Vec<String>,
-    /// The preset whose variables it starts from
-    #[arg(long, value_name = "PRESET")]
-    pub(crate) extends: Option<PresetName>,
-}
-
 /// One command under a preset.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ApplyArgs {
@@ -383,6 +383,23 @@ pub(crate) struct LocksRunArgs {
     pub(crate) command: Vec<OsString>,
 }
 
+/// The audit log.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditVerb {
+    /// List the lines: who did what, and whether it was allowed
+    Show {
+        /// Only the last lines, this many
+        #[arg(short = 'n', long, value_name = "N")]
+        last: Option<usize>,
+    },
+    /// Check that no line was changed, taken out, moved or cut off; exits with 8 when one was
+    Verify {
+        /// Check also that the log has the line with this hash, which `verify` printed once
+        #[arg(long, value_name = "HASH")]
+        kept: Option<String>,
+    },
+}
+
 /// What there is a JSON Schema of.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Document {
@@ -440,11 +457,6 @@ fn on_failure() -> impl TypedValueParser<Value = OnFailure> {
 fn aggregate() -> impl TypedValueParser<Value = Aggregate> {
     PossibleValuesParser::new(["list", "first"])
         .map(|how| if how == "first" { Aggregate::First } else { Aggregate::List })
-}
-
-fn assignment(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("it has no `=`")?;
-    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn error_kind(kind: &str) -> Result<ErrorKind, serde_json::Error> {

@@ -2,7 +2,7 @@
 
 use aiswitch_agent::{AgentSpec, Driver, built_ins, find};
 use aiswitch_coordinator::{
-    AgentId, Assignment, Coordinator, Home, MAX_PARALLEL_DEFAULT, Order, Plan, nearest,
+    AgentId, Assignment, Channel, Coordinator, Home, MAX_PARALLEL_DEFAULT, Order, Plan, nearest,
 };
 use aiswitch_env::Environment;
 
@@ -43,7 +43,10 @@ pub(crate) fn run(
     if let Some(time) = args.lock_timeout {
         plan.lock_timeout = time.0;
     }
-    let mut coordinator = Coordinator::new().with_ambient(caller.ambient()).with_guard(caller.guard.clone());
+    let mut coordinator = Coordinator::new()
+        .with_ambient(caller.ambient())
+        .with_guard(caller.guard.clone())
+        .with_caller(Caller::actor(), Channel::CommandLine);
     for pick in picks {
         let spec = spec(&config, &pick.agent)?;
         if spec.profile(pick.agent.clone()).command.is_empty() {

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, stderr, stdin, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use aiswitch_coordinator::{Ambient, Guard, Home};
+use aiswitch_agent::mark_above;
+use aiswitch_coordinator::{Actor, Ambient, Guard, Home};
+use chrono::{DateTime, Utc};
 use tokio::signal::unix::SignalKind;
 
 use crate::error::Error;
@@ -56,6 +58,28 @@ impl Caller {
         Ok(Home::new(absolute(folder)?))
     }
 
+    /// Who the caller is: an agent's own process and all that it starts are that agent.
+    pub(crate) fn actor() -> Actor {
+        let Some(mark) = mark_above() else { return Actor::Operator };
+        let agent = mark.split_once(':').and_then(|(_, agent)| agent.parse().ok());
+        // Who carries a mark that is none is no operator either.
+        Actor::Agent(agent.unwrap_or_else(|| "unknown".parse().expect("a good name for an agent")))
+    }
+
+    /// Where another tool may keep presets: what these find below `XDG_CONFIG_HOME` and the user's home.
+    ///
+    /// # Errors
+    /// No variable says where the user's home is.
+    pub(crate) fn foreign_sources(
+        &self,
+        folders: fn(Option<PathBuf>, &Path) -> Vec<PathBuf>,
+        files: fn(&Path) -> Vec<PathBuf>,
+    ) -> Result<Vec<PathBuf>, Error> {
+        let user = PathBuf::from(self.variable("HOME").ok_or(Error::NoHome)?);
+        let config_home = self.variable("XDG_CONFIG_HOME").map(PathBuf::from);
+        Ok(folders(config_home, &user).into_iter().chain(files(&user)).collect())
+    }
+
     /// Whether progress may be drawn: on a terminal that can, with a person before it.
     pub(crate) fn wants_progress(&self) -> bool {
         self.stderr_terminal
@@ -72,6 +96,12 @@ impl Caller {
     fn variable(&self, name: &str) -> Option<&OsStr> {
         self.variables.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())
     }
+}
+
+/// What time it is.
+#[expect(clippy::disallowed_methods, reason = "this is the one place of the command that reads the clock")]
+pub(crate) fn now() -> DateTime<Utc> {
+    Utc::now()
 }
 
 /// A path as seen from the working folder.

@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use aiswitch_agent::{AgentSpec, BuiltIn, SpecDuration, built_ins};
-use aiswitch_coordinator::{AgentId, Home, Preset, PresetName, nearest};
+use aiswitch_coordinator::{AgentId, Home, LogLevel, Preset, PresetName, nearest};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -80,6 +80,9 @@ pub(crate) struct Coordination {
     /// How long an agent may be silent.
     #[serde(default)]
     pub(crate) idle_timeout: Option<SpecDuration>,
+    /// From which level on the logs keep what happens: `trace`, `debug`, `info` (the default), `warn` or `error`.
+    #[serde(default)]
+    pub(crate) log_level: Option<LogLevel>,
 }
 
 impl Config {
@@ -128,7 +131,11 @@ pub(crate) fn parse_presets(text: &str) -> Result<BTreeMap<PresetName, Preset>, 
     parse::<PresetsFile>(text).map(|file| file.presets)
 }
 
-fn parse<T: DeserializeOwned>(text: &str) -> Result<T, serde_saphyr::Error> {
+/// Reads YAML.
+///
+/// # Errors
+/// It is none, or not of this form.
+pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, serde_saphyr::Error> {
     // A snippet of the file could show a secret.
     let options = serde_saphyr::options! { with_snippet: false };
     serde_saphyr::from_str_with_options(text, options)

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub(crate) use aiswitch_coordinator::chain;
 use aiswitch_coordinator::{
-    AgentId, HomeError, PROMPT_BYTES_MAX, Preset, PresetName, RunError, RunId, nearest,
+    AgentId, FileFault, HomeError, PROMPT_BYTES_MAX, Preset, PresetName, RunError, RunId, nearest,
 };
 use aiswitch_env::{EnvError, SECRET_BYTES_MIN};
 use aiswitch_lock::LockError;
@@ -14,6 +14,12 @@ use aiswitch_lock::LockError;
 use crate::config::ConfigError;
 use crate::exit::Code;
 use crate::pick::PickError;
+
+/// What to do about an action that only the operator may do.
+const OPERATOR_HINT: &str = "no agent may do it, nor what an agent starts; do it at a terminal of your own";
+
+/// What to do about an audit log that is broken.
+const AUDIT_HINT: &str = "see aiswitch audit verify; move the folder `audit` away to begin a new log";
 
 /// What ends the command before it did what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -82,8 +88,14 @@ pub(crate) enum Error {
         #[source]
         source: EnvError,
     },
-    #[error("`{path}` is not used: {why}")]
-    NotPrivate { path: PathBuf, why: &'static str },
+    #[error("`{action}` is not done, since the audit log cannot hold it")]
+    Unaudited {
+        action: String,
+        #[source]
+        source: HomeError,
+    },
+    #[error("`{action}` is for the operator alone, and the caller is `{actor}`")]
+    OperatorOnly { action: String, actor: String },
     #[error("there is no passphrase")]
     NoPassphrase {
         #[source]
@@ -96,6 +108,24 @@ pub(crate) enum Error {
     },
     #[error("preset `{name}` is not known")]
     UnknownPreset { name: PresetName, nearest: Option<PresetName> },
+    #[error("{place}: it is not in the form in which the tool that it is of writes")]
+    ForeignForm { place: String },
+    #[error(
+        "`{path}` does not hold the value of variable `{name}` of preset `{preset}`, but `***REDACTED***`"
+    )]
+    RedactedValue { path: PathBuf, preset: String, name: String },
+    #[error("no presets are found there")]
+    NothingToImport,
+    #[error("preset `{name}` did not come out as it went in, and no copy in clear is removed")]
+    ImportDiffers { name: PresetName },
+    #[error("the copies in clear are removed only when a person agrees")]
+    PurgeUnconfirmed,
+    #[error("`{path}` cannot be written")]
+    NotExported {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("preset `{name}` is there already")]
     PresetExists { name: PresetName },
     #[error("preset `{child}` extends `{name}`")]
@@ -188,18 +218,22 @@ impl Error {
             Self::Run(error) => match **error {
                 RunError::NoAgents => Code::NoAgent,
                 RunError::Lock(ref error) => lock_code(error),
+                RunError::OperatorOnly { .. } => Code::Denied,
                 _ => Code::Usage,
             },
             Self::Lock(error) => lock_code(error),
             Self::Command { source, .. } if source.kind() == io::ErrorKind::NotFound => Code::NotFound,
             Self::Command { .. } => Code::NotRunnable,
             Self::Killed { code } => *code,
+            Self::OperatorOnly { .. } => Code::Denied,
+            Self::Home(HomeError::Unsafe { .. }) => Code::Usage,
             Self::Stdout { .. }
             | Self::Signals { .. }
             | Self::Runtime { .. }
             | Self::NoOutput { .. }
             | Self::NoReport { .. }
             | Self::Panicked { .. }
+            | Self::Unaudited { .. }
             | Self::Stdio { .. }
             | Self::Home(_)
             | Self::Unreadable { .. }
@@ -236,11 +270,19 @@ impl Error {
                 Some("aiswitch secrets init makes one; or copy secrets.age and your identity.txt here".into())
             }
             Self::SecretsExist { .. } => Some("aiswitch secrets rotate makes a new one".into()),
-            Self::NotPrivate { path, .. } => Some(format!("chmod 600 {}", path.display())),
+            Self::OperatorOnly { .. } => Some(OPERATOR_HINT.into()),
+            Self::Home(HomeError::Unsafe { path, fault }) => Some(unsafe_hint(path, *fault)),
+            Self::Home(HomeError::AuditBroken { .. })
+            | Self::Unaudited { source: HomeError::AuditBroken { .. }, .. } => Some(AUDIT_HINT.into()),
             Self::NoPassphrase { .. } => {
                 Some("type it at a terminal, or name a file with AISWITCH_PASSPHRASE_FILE".into())
             }
             Self::NoValue { .. } => Some("type it at a terminal, or pipe it in".into()),
+            Self::RedactedValue { .. } => {
+                Some("export it again with --include-secrets, or write the value there".into())
+            }
+            Self::NothingToImport => Some("name a file or folder: aiswitch preset import PATH".into()),
+            Self::PurgeUnconfirmed => Some("run it at a terminal, or give --yes".into()),
             Self::PresetExists { name } => Some(format!("change it: aiswitch preset edit {name}")),
             Self::PresetInUse { child, .. } => {
                 Some(format!("remove `{child}` first, or let it extend another"))
@@ -278,11 +320,27 @@ fn run_hint(error: &RunError) -> Option<String> {
             Some("presets stand in config/presets.yaml of the home folder".into())
         }
         RunError::Cwd { .. } | RunError::CwdNotUtf8 { .. } => Some("name another folder with -C DIR".into()),
+        RunError::OperatorOnly { .. } => Some(OPERATOR_HINT.into()),
+        RunError::Audit { source: HomeError::AuditBroken { .. } } => Some(AUDIT_HINT.into()),
         RunError::Home { .. } => Some("make it writable, or point --home or AISWITCH_HOME elsewhere".into()),
         RunError::Env(error) => env_hint(error),
         RunError::Lock(error) => lock_hint(error),
         RunError::StateLock { .. } => Some("give the lock another name".into()),
         _ => None,
+    }
+}
+
+/// What to do about a file that others could change.
+fn unsafe_hint(path: &Path, fault: FileFault) -> String {
+    match fault {
+        FileFault::Link => {
+            "aiswitch doctor --fix follows no link: put the file or folder itself in its place".into()
+        }
+        FileFault::Foreign { .. } => {
+            format!("make it your own, or remove it: chown \"$USER\" {}", path.display())
+        }
+        FileFault::Readable { .. } => format!("chmod 600 {}", path.display()),
+        _ => "aiswitch doctor --fix closes it".into(),
     }
 }
 

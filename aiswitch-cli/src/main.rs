@@ -7,8 +7,12 @@ mod commands;
 mod config;
 mod error;
 mod exit;
+mod import;
+mod moment;
 mod output;
+mod panics;
 mod pick;
+mod privileged;
 mod prompt;
 mod signals;
 mod vault;
@@ -19,7 +23,8 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    // First of all: this process may have been started to guard an agent, and nothing else.
+    panics::install();
+    // Before all else: this process may have been started to guard an agent, and nothing else.
     let guard = aiswitch_agent::guard_main();
     match args::Args::try_parse() {
         Ok(args) => commands::dispatch(&args, &caller::Caller::of_this_process(guard))

@@ -1,13 +1,14 @@
 //! The files of secrets: who may open them, the wrapped data key, and the presets that hold the values.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{DirBuilder, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::iter::successors;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub(crate) use aiswitch_coordinator::check_private;
 use aiswitch_coordinator::{FileLockManager, Home, LockManager, Preset, PresetName};
 use aiswitch_env::{
     Ambient, DataKeys, EnvError, FlatPreset, Identity, Secret, VALUE_BYTES_MAX, ValueSource, Variable,
@@ -20,6 +21,7 @@ use crate::caller::Caller;
 use crate::commands::runtime;
 use crate::config::{parse_presets, read_text};
 use crate::error::Error;
+use crate::privileged::privileged;
 use crate::yaml_edit;
 
 /// The permission bits of what only the owner may see.
@@ -140,6 +142,14 @@ impl<'a> Vault<'a> {
         runtime()?.block_on(locks.acquire(&name, &options)).map_err(Error::Lock)
     }
 
+    /// Writes down that the caller does something that only the operator may do; see [`privileged`].
+    ///
+    /// # Errors
+    /// As [`privileged`].
+    pub(crate) fn privileged(&self, action: &str, object: &str) -> Result<(), Error> {
+        privileged(self.home, action, object)
+    }
+
     /// All presets, as they are.
     ///
     /// # Errors
@@ -197,25 +207,6 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         made.map_err(|source| Error::Unreadable { path: folder.to_owned(), source })?;
     }
     replace_file(path, bytes, PRIVATE_MODE).map_err(unwritable)
-}
-
-/// Refuses a file that others may read or change, as ssh does with its keys.
-///
-/// # Errors
-/// It is not there, is a link, is another's, or others may read or change it.
-pub(crate) fn check_private(path: &Path) -> Result<(), Error> {
-    let found =
-        fs::symlink_metadata(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
-    let why = if !found.is_file() {
-        "it is no regular file"
-    } else if found.uid() != rustix::process::geteuid().as_raw() {
-        "it belongs to somebody else"
-    } else if found.mode() & 0o077 != 0 {
-        "others may read or change it"
-    } else {
-        return Ok(());
-    };
-    Err(Error::NotPrivate { path: path.to_owned(), why })
 }
 
 /// A value that is typed at the terminal, or piped in.

@@ -6,16 +6,20 @@ use std::sync::Arc;
 
 use aiswitch_agent::{Agent, AgentId, Driver, Guard, Limits, MARKER, PermissionMode, TaskError};
 use aiswitch_env::{Ambient, DataKeys, Environment, Origin, Preset, PresetName};
-use aiswitch_lock::{FileLockManager, LockManager};
+use aiswitch_lock::{FileLockManager, LockError, LockManager};
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::RunAudit;
 use crate::clock;
 use crate::home::make_folder;
 use crate::journal::Journal;
 use crate::part::{not_started, with_hint};
+use crate::ready::Ready;
 use crate::run::{Records, Run, Start};
 use crate::state::State;
-use crate::{Home, Order, Plan, RunError, RunEvent, RunId, RunReport};
+use crate::{
+    Actor, Audit, AuditDecision, AuditEntry, Channel, Home, Order, Plan, RunError, RunEvent, RunId, RunReport,
+};
 
 /// What runs plans: agents, presets, limits and a place to keep records.
 ///
@@ -31,6 +35,20 @@ pub struct Coordinator {
     locks: Option<Arc<dyn LockManager>>,
     limits: Limits,
     guard: Option<Guard>,
+    caller: Caller,
+}
+
+/// Who calls, and what they are heard through.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) actor: Actor,
+    pub(crate) channel: Channel,
+}
+
+impl Default for Caller {
+    fn default() -> Self {
+        Self { actor: Actor::Operator, channel: Channel::Caller }
+    }
 }
 
 impl Coordinator {
@@ -95,6 +113,13 @@ impl Coordinator {
         self
     }
 
+    /// Says who calls, as the channel tells through which they are heard; without this, it is the operator.
+    #[must_use]
+    pub fn with_caller(mut self, actor: Actor, channel: Channel) -> Self {
+        self.caller = Caller { actor, channel };
+        self
+    }
+
     /// Runs a plan to its end and tells each step; a failing agent is a line of the report.
     ///
     /// A cancelled `cancel` stops all agents in their own way, and the report is made all the same. `on_event` is
@@ -120,9 +145,13 @@ impl Coordinator {
         if let (Some(name), None, None) = (plan.locks.first(), &self.home, &self.locks) {
             return Err(RunError::NoLocks { name: name.clone() });
         }
+        if let Some(home) = &self.home {
+            home.check().map_err(|source| RunError::Home { path: home.root().to_owned(), source })?;
+        }
         let started_at = clock::now();
         let id = RunId::at(started_at);
-        let records = self.home.as_ref().map(|home| self.open_records(home, id)).transpose()?;
+        self.allow(&ready, id).await?;
+        let records = self.home.as_ref().map(|home| self.open_records(home, id, ready.mode)).transpose()?;
         let locks = records.as_ref().map(|records| records.state.locks()).or_else(|| self.locks.clone());
         let start = Start {
             id,
@@ -198,23 +227,57 @@ impl Coordinator {
                 cwd: task.cwd,
                 mode: task.mode,
                 model: task.model,
-                prompt: task.prompt,
+                prompt: ready.shown_prompt.clone(),
                 problem,
             }
         });
         Ok(planned.collect())
     }
 
-    /// Makes the folder of a run.
-    fn open_records(&self, home: &Home, run: RunId) -> Result<Records, RunError> {
-        let unusable = |source| RunError::Home { path: home.root().to_owned(), source };
-        make_folder(&home.state_dir()).map_err(unusable)?;
-        let locks = match &self.locks {
+    /// Refuses what the caller may not have done, and writes down what only the operator may.
+    async fn allow(&self, ready: &Ready, id: RunId) -> Result<(), RunError> {
+        if ready.mode != PermissionMode::Yolo {
+            return Ok(());
+        }
+        let Caller { actor, channel } = self.caller.clone();
+        let is_operator = actor == Actor::Operator;
+        if let Some(audit) = self.audit()? {
+            let agents: Vec<&str> = ready.agents.iter().map(|agent| agent.id().as_ref()).collect();
+            let entry = AuditEntry {
+                actor: actor.clone(),
+                channel,
+                action: "run.yolo".to_owned(),
+                object: id.to_string(),
+                decision: if is_operator { AuditDecision::Allowed } else { AuditDecision::Denied },
+                detail: Some(agents.join(", ")),
+            };
+            audit.append(vec![entry]).await.map_err(|source| RunError::Audit { source })?;
+        }
+        if is_operator { Ok(()) } else { Err(RunError::OperatorOnly { actor }) }
+    }
+
+    /// What writes the audit log; `None` without a home.
+    fn audit(&self) -> Result<Option<Audit>, RunError> {
+        let Some(home) = &self.home else { return Ok(None) };
+        Ok(Some(Audit::new(home.clone(), self.lock_manager(home)?)))
+    }
+
+    /// Where locks are taken from.
+    fn lock_manager(&self, home: &Home) -> Result<Arc<dyn LockManager>, LockError> {
+        Ok(match &self.locks {
             Some(locks) => Arc::clone(locks),
             None => Arc::new(FileLockManager::open(home.locks_dir())?),
-        };
+        })
+    }
+
+    /// Makes the folder of a run.
+    fn open_records(&self, home: &Home, run: RunId, mode: PermissionMode) -> Result<Records, RunError> {
+        let unusable = |source| RunError::Home { path: home.root().to_owned(), source };
+        make_folder(&home.state_dir()).map_err(unusable)?;
+        let locks = self.lock_manager(home)?;
         let journal = Journal::create(home.clone(), run).map_err(unusable)?;
-        Ok(Records { journal, state: State::new(home.clone(), locks) })
+        let audit = RunAudit::new(Audit::new(home.clone(), Arc::clone(&locks)), run, mode);
+        Ok(Records { journal, state: State::new(home.clone(), locks), audit })
     }
 }
 
@@ -245,7 +308,7 @@ pub struct PlannedLaunch {
     pub mode: PermissionMode,
     /// The model that it would be told to use.
     pub model: Option<String>,
-    /// The prompt; one behind another of a sequence would be given the answers before it as well.
+    /// The prompt with secrets masked; one behind another of a sequence would be given the answers before it as well.
     pub prompt: String,
     /// Why it could not be started.
     pub problem: Option<TaskError>,

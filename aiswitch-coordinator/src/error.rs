@@ -7,7 +7,7 @@ use aiswitch_agent::AgentId;
 use aiswitch_env::{EnvError, PresetName};
 use aiswitch_lock::{LockError, LockName};
 
-use crate::RunId;
+use crate::{Actor, AuditFault, FileFault, RunId};
 
 /// Why a run could not start. What goes wrong later is in the report.
 #[derive(Debug, thiserror::Error)]
@@ -96,14 +96,27 @@ pub enum RunError {
         #[source]
         source: HomeError,
     },
+    /// The mode of the plan is for the operator alone, and somebody else calls.
+    #[error("mode `yolo` is for the operator alone, and the caller is `{actor}`")]
+    OperatorOnly {
+        /// Who calls.
+        actor: Actor,
+    },
+    /// The mode of the plan has to stand in the audit log, which cannot hold it.
+    #[error("mode `yolo` is not used, since the audit log cannot hold it")]
+    Audit {
+        /// Why not.
+        #[source]
+        source: HomeError,
+    },
     /// The plan names locks, and the coordinator has neither a home nor another place for them.
     #[error("the plan names lock `{name}`, and no place for locks is known")]
     NoLocks {
         /// The first lock that it names.
         name: LockName,
     },
-    /// The plan names the lock that every run takes for a moment, again and again, to write the state files.
-    #[error("lock `{name}` is the one of the state files, which every run needs")]
+    /// The plan names a lock that every run takes for a moment, to write the state files or the audit log.
+    #[error("lock `{name}` is the one of the state files or the audit log, which every run needs")]
     StateLock {
         /// The lock.
         name: LockName,
@@ -147,9 +160,33 @@ pub enum HomeError {
         /// Its version.
         version: u32,
     },
+    /// Others could change a file or folder, so it is not used.
+    #[error("`{path}` is not used: {fault}")]
+    Unsafe {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why others could.
+        fault: FileFault,
+    },
     /// The lock of the state files cannot be had.
     #[error("the state files cannot be locked")]
     Lock(#[source] LockError),
+    /// The lock of the audit log cannot be had.
+    #[error("the audit log cannot be locked")]
+    AuditLock(#[source] LockError),
+    /// The lock of a log cannot be had.
+    #[error("the log cannot be locked")]
+    LogLock(#[source] LockError),
+    /// The audit log is not whole, and nothing that it would have to hold is done.
+    #[error("the audit log is broken at line {line} of `{path}`: {fault}")]
+    AuditBroken {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong there.
+        fault: AuditFault,
+    },
     /// A file cannot be replaced.
     #[error("`{path}` cannot be replaced")]
     Replace {

@@ -94,6 +94,13 @@ pub enum RunEventKind {
         #[cfg_attr(feature = "schema", schemars(with = "DecisionForm"))]
         decision: Decision,
     },
+    /// An agent called a method that it may not call, or for what is not its own, and was refused.
+    Refused {
+        /// The method.
+        method: String,
+        /// Why.
+        reason: String,
+    },
     /// The tokens that an agent's task has taken up to now.
     Usage {
         /// The tokens.

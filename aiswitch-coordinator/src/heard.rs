@@ -60,32 +60,40 @@ pub(crate) fn kind_of(event: AgentEvent, redactor: &Redactor, output: &mut Redac
     let masked = |text: String| redactor.redact(&text).into_owned();
     Told::Event(match event {
         AgentEvent::Started { pid } => RunEventKind::Process { pid },
-        AgentEvent::Session { session_id, model } => RunEventKind::Session { session_id, model },
+        AgentEvent::Session { session_id, model } => {
+            RunEventKind::Session { session_id: session_id.map(masked), model: model.map(masked) }
+        }
         AgentEvent::Output { text } => match output.push_text(&text) {
             text if text.is_empty() => return Told::Nothing,
             text => RunEventKind::Output { text },
         },
         AgentEvent::Tool { id, name, phase, detail } => {
-            RunEventKind::Tool { id, name, phase, detail: detail.map(masked) }
+            RunEventKind::Tool { id: id.map(masked), name: masked(name), phase, detail: detail.map(masked) }
         }
         AgentEvent::Permission { tool, question, decision } => {
-            RunEventKind::Permission { tool, question: question.map(masked), decision }
+            RunEventKind::Permission { tool: masked(tool), question: question.map(masked), decision }
+        }
+        AgentEvent::Refused { method, reason } => {
+            RunEventKind::Refused { method: masked(method), reason: masked(reason) }
         }
         AgentEvent::Usage { usage, cost_usd } => {
             RunEventKind::Usage { usage: usage_of(usage), cost: Cost::reported(cost_usd) }
         }
-        AgentEvent::Retry { error } => {
-            RunEventKind::Retry { error: TaskError { message: masked(error.message), ..error } }
-        }
+        AgentEvent::Retry { error } => RunEventKind::Retry { error: masked_error(error, redactor) },
         AgentEvent::Unknown { line } => RunEventKind::Unknown { line: masked(line) },
         AgentEvent::LogLost { reason } => return Told::LogLost { reason },
         _ => return Told::Nothing,
     })
 }
 
+pub(crate) fn masked_error(error: TaskError, redactor: &Redactor) -> TaskError {
+    let masked = |text: &str| redactor.redact(text).into_owned();
+    TaskError { message: masked(&error.message), hint: error.hint.as_deref().map(masked), ..error }
+}
+
 pub(crate) fn masked_denial(denial: &Denial, redactor: &Redactor) -> Denial {
-    let reason = denial.reason.as_ref().map(|reason| redactor.redact(reason).into_owned());
-    Denial { tool: denial.tool.clone(), reason }
+    let masked = |text: &str| redactor.redact(text).into_owned();
+    Denial { tool: masked(&denial.tool), reason: denial.reason.as_deref().map(masked) }
 }
 
 /// What an agent said in its protocol, as records keep it.

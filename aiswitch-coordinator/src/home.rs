@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use aiswitch_agent::AgentId;
 
-use crate::{HomeError, RunId, Runs};
+use crate::{AuditLog, HomeError, RunId, Runs};
 
 /// The permission bits of a home's files: the owner alone reads and writes.
 pub(crate) const FILE_MODE: u32 = 0o600;
 
 /// The permission bits of a home's folders: the owner alone enters.
-const FOLDER_MODE: u32 = 0o700;
+pub(crate) const FOLDER_MODE: u32 = 0o700;
 
 /// Where a home keeps what; nothing is read or made before a run needs it.
 ///
@@ -21,6 +21,10 @@ const FOLDER_MODE: u32 = 0o700;
 /// locks/
 /// state/agents.json            which agents work now
 /// state/tasks.json             the last runs
+/// audit/audit.head             how far the audit log reaches
+/// audit/audit-NUMBER.jsonl     its lines, from this number on
+/// logs/coordinator.log          what happened over all runs, and coordinator-TIME.log.zst: what was put away
+/// logs/agents/AGENT.log
 /// runs/RUN/report.json
 /// runs/RUN/events.jsonl
 /// runs/RUN/agents/AGENT/       stdout.log, stderr.log
@@ -64,6 +68,36 @@ impl Home {
     /// The last runs.
     pub fn tasks_file(&self) -> PathBuf {
         self.state_dir().join("tasks.json")
+    }
+
+    /// The audit log.
+    pub fn audit_dir(&self) -> PathBuf {
+        self.root.join("audit")
+    }
+
+    /// How far the audit log reaches.
+    pub fn audit_head_file(&self) -> PathBuf {
+        self.audit_dir().join("audit.head")
+    }
+
+    /// The file of the audit log that begins with this line.
+    pub fn audit_file(&self, first_line: u64) -> PathBuf {
+        self.audit_dir().join(format!("audit-{first_line:020}.jsonl"))
+    }
+
+    /// The first line of the file of the audit log with this name.
+    pub(crate) fn audit_file_number(name: &str) -> Option<u64> {
+        name.strip_prefix("audit-")?.strip_suffix(".jsonl")?.parse().ok()
+    }
+
+    /// Who did what that only some may do.
+    pub fn audit(&self) -> AuditLog<'_> {
+        AuditLog::new(self)
+    }
+
+    /// What happened over all runs.
+    pub fn logs_dir(&self) -> PathBuf {
+        self.root.join("logs")
     }
 
     /// One folder a run.

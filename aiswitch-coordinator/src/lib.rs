@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod aggregate;
+mod audit;
 mod clock;
 mod coordinator;
 mod error;
@@ -9,6 +10,7 @@ mod heard;
 mod home;
 mod journal;
 mod locks;
+mod log;
 mod nearest;
 mod part;
 mod plan;
@@ -17,14 +19,23 @@ mod report;
 mod run;
 mod runs;
 mod state;
+mod strict;
 
 pub use aggregate::{HAND_OVER_BYTES_MAX, aggregate_results, hand_over};
+pub use audit::{
+    AUDIT_FILE_BYTES_MAX, AUDIT_TEXT_BYTES_MAX, Actor, Audit, AuditBreak, AuditDecision, AuditEntry,
+    AuditFault, AuditLine, AuditLog, AuditVerdict, Channel,
+};
 pub use coordinator::{Coordinator, PlannedLaunch, PlannedVariable};
 pub use error::{HomeError, RunError, chain};
 pub use event::{EVENT_VERSION, RunEvent, RunEventKind};
 pub use home::Home;
 pub use journal::EVENTS_BYTES_MAX;
 pub use locks::{LockHolder, LockWait, take_locks};
+pub use log::{
+    Expression, ExpressionError, LOG_LINE_BYTES_MAX, LogFollow, LogGuard, LogLayer, LogLevel, LogLimits,
+    LogLine, LogQuery, LogRecord, LogSearch, LogSource, LogWriter, log_layer,
+};
 pub use nearest::nearest;
 pub use part::ANSWER_BYTES_MAX;
 pub use plan::{
@@ -38,6 +49,8 @@ pub use runs::{Events, Runs};
 pub use state::{
     AgentRecord, PROMPT_START_BYTES_MAX, ProcessMark, RunRecordSummary, RunState, TASKS_KEPT_MAX,
 };
+
+pub use strict::{FileFault, HomeProblem, check_private};
 
 // What a program that uses this crate alone needs to fill a plan and read a report.
 pub use aiswitch_agent::{

@@ -7,13 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aiswitch_agent::{Agent, AgentId, Launch, PermissionMode, Profile, TaskSpec};
-use aiswitch_env::{Ambient, Environment, FlatPreset, PresetName, is_redirecting};
+use aiswitch_env::{Ambient, Environment, FlatPreset, PresetName, Redactor, Secret, is_redirecting};
 use aiswitch_lock::{LockError, LockName};
 
+use crate::audit::audit_lock;
 use crate::nearest::nearest;
 use crate::plan::{AGENTS_MAX, PROMPT_BYTES_MAX};
 use crate::state::state_lock;
 use crate::{Assignment, Coordinator, Plan, RunError, RunId};
+
+/// What is told of a prompt that holds a secret.
+const PROMPT_WARNING: &str =
+    "the prompt holds a secret: agents are given it as it is, and it is masked in what is kept";
 
 /// A plan that can start.
 #[derive(Debug)]
@@ -21,6 +26,8 @@ pub(crate) struct Ready {
     pub(crate) agents: Vec<ReadyAgent>,
     pub(crate) cwd: PathBuf,
     pub(crate) mode: PermissionMode,
+    /// The prompt as it is kept and shown, with the agents' secrets masked.
+    pub(crate) shown_prompt: String,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -83,7 +90,12 @@ impl Coordinator {
             }
             agents.push(ready);
         }
-        Ok(Ready { agents, cwd, mode: plan.effective_mode(), warnings })
+        let redactor = share_secrets(&mut agents);
+        let shown_prompt = redactor.redact(&plan.prompt).into_owned();
+        if shown_prompt != plan.prompt {
+            warnings.push(PROMPT_WARNING.to_owned());
+        }
+        Ok(Ready { agents, cwd, mode: plan.effective_mode(), shown_prompt, warnings })
     }
 
     fn ready_agent(&self, plan: &Plan, assignment: &Assignment) -> Result<ReadyAgent, RunError> {
@@ -129,6 +141,21 @@ impl Coordinator {
     }
 }
 
+/// Has every agent's secrets masked in what any of them prints: one may come upon another's.
+fn share_secrets(agents: &mut [ReadyAgent]) -> Redactor {
+    let mut all: Vec<Secret> = Vec::new();
+    for secret in agents.iter().flat_map(|agent| agent.environment.secrets()) {
+        if !all.contains(secret) {
+            all.push(secret.clone());
+        }
+    }
+    let all: Arc<[Secret]> = all.into();
+    for agent in agents {
+        agent.environment = std::mem::take(&mut agent.environment).with_foreign_secrets(Arc::clone(&all));
+    }
+    Redactor::new(all.iter())
+}
+
 fn check_prompt(prompt: &str) -> Result<(), RunError> {
     if prompt.trim().is_empty() {
         return Err(RunError::EmptyPrompt);
@@ -160,7 +187,7 @@ fn check_locks(locks: &[LockName]) -> Result<(), RunError> {
         if !seen.insert(lock) {
             return Err(LockError::NamedTwice { name: lock.clone() }.into());
         }
-        if *lock == state_lock() {
+        if [state_lock(), audit_lock()].contains(lock) {
             return Err(RunError::StateLock { name: lock.clone() });
         }
     }

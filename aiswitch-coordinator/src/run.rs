@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use aiswitch_agent::{AgentEvent, AgentId, Guard, Limits, TaskError, sweep};
+use aiswitch_agent::{AgentEvent, AgentId, Guard, Limits, PermissionMode, sweep};
 use aiswitch_env::{Redactor, RedactorStream};
 use aiswitch_lock::{LockError, LockGuard, LockManager, LockOptions, PURPOSE_BYTES_MAX};
 use aiswitch_tokens::{Cost, UsageRecord, UsageSummary};
@@ -15,10 +15,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::aggregate::{aggregate_results, hand_over};
+use crate::audit::RunAudit;
 use crate::clock;
 use crate::error::{HomeError, RunError, chain};
 use crate::event::EVENT_VERSION;
-use crate::heard::{Heard, Told, kind_of, masked_denial, usage_of};
+use crate::heard::{Heard, Told, kind_of, masked_denial, masked_error, usage_of};
 use crate::journal::Journal;
 use crate::locks::take_locks;
 use crate::part::{Part, PartEnd, Verdict, judge, run_part, with_hint};
@@ -61,6 +62,7 @@ pub(crate) struct Start<'a> {
 pub(crate) struct Records {
     pub(crate) journal: Journal,
     pub(crate) state: State,
+    pub(crate) audit: RunAudit,
 }
 
 /// A run that goes on.
@@ -91,6 +93,8 @@ pub(crate) struct Run<'a, F> {
 enum Halt {
     /// The caller cancelled the run.
     Caller,
+    /// What a run in mode `yolo` does cannot be written into the audit log.
+    Unaudited,
     /// An agent did not complete.
     Failure { agent: AgentId, outcome: Outcome },
 }
@@ -99,6 +103,7 @@ impl Halt {
     fn reason(&self) -> String {
         match self {
             Self::Caller => "the run was cancelled".to_owned(),
+            Self::Unaudited => "the audit log cannot hold what mode `yolo` allowed".to_owned(),
             Self::Failure { agent, outcome } => {
                 format!("agent `{agent}` ended {outcome}, and the run stops on failure")
             }
@@ -227,6 +232,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
                 _ = look.tick() => self.look(),
                 _ = self.hearing.recv_many(&mut batch, EVENTS_PER_TURN) => {}
                 Some(saved) = self.saves.join_next() => self.saved(saved),
+                Some(written) = audited(&mut self.start.records) => self.audited(written),
                 Some(ended) = self.parts.join_next_with_id() => self.collect(ended),
                 () = self.start.cancel.cancelled(), if self.halt.is_none() => {}
             }
@@ -314,7 +320,15 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         slot.heard.note(&event);
         self.state_changed |= matches!(event, AgentEvent::Started { .. });
         match kind_of(event, &slot.redactor, &mut slot.output) {
-            Told::Event(kind) => self.tell(Some(index), kind),
+            Told::Event(kind) => {
+                if let RunEventKind::Refused { method, reason } = &kind {
+                    self.warn(format!("agent `{id}` was refused `{method}`: {reason}"));
+                }
+                if let Some(records) = &mut self.start.records {
+                    records.audit.note(&id, &kind);
+                }
+                self.tell(Some(index), kind);
+            }
             Told::LogLost { reason } => {
                 self.warn(format!("the raw output of agent `{id}` is not kept: {reason}"));
             }
@@ -352,6 +366,10 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
     fn end_part(&mut self, index: usize, report: AgentReport) {
         self.slots[index].report = Some(report.clone());
         self.state_changed = true;
+        if let Some(records) = &self.start.records {
+            let path = records.state.home().agent_dir(&self.start.id, &report.id).join("stderr.log");
+            crate::log::tell_stderr(self.start.id, &report.id, &path);
+        }
         self.tell(Some(index), RunEventKind::Ended { report: Box::new(report) });
     }
 
@@ -365,7 +383,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
     fn halt(&mut self, halt: Halt) {
         self.stop.cancel();
         let outcome = match halt {
-            Halt::Caller => Outcome::Cancelled,
+            Halt::Caller | Halt::Unaudited => Outcome::Cancelled,
             Halt::Failure { .. } => Outcome::Skipped,
         };
         self.halt = Some(halt);
@@ -389,16 +407,20 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
             driver: profile.driver.to_string(),
             status: outcome,
             answer: result.and_then(|result| result.answer.as_ref()).or(partial).map(|text| masked(text)),
-            session_id: result.and_then(|result| result.session_id.clone()).or(heard.session_id.clone()),
-            model: result.and_then(|result| result.model.clone()).or(heard.model.clone()),
+            session_id: result
+                .and_then(|result| result.session_id.as_ref())
+                .or(heard.session_id.as_ref())
+                .map(|id| masked(id)),
+            model: result
+                .and_then(|result| result.model.as_ref())
+                .or(heard.model.as_ref())
+                .map(|model| masked(model)),
             usage: result.and_then(|result| result.usage.map(usage_of)).or(heard.usage),
             cost: match Cost::reported(result.and_then(|result| result.cost_usd)) {
                 Cost { usd: None, .. } => heard.cost,
                 known => known,
             },
-            error: error
-                .map(|error| with_hint(error, profile))
-                .map(|error| TaskError { message: masked(&error.message), ..error }),
+            error: error.map(|error| with_hint(error, profile)).map(|error| masked_error(error, redactor)),
             reason: self.halt.as_ref().filter(|_| halted).map(Halt::reason),
             denials: result
                 .map(|result| result.denials.iter().map(|denial| masked_denial(denial, redactor)).collect())
@@ -457,12 +479,24 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         self.warn(format!("the state of the run is not kept: {problem}"));
     }
 
+    fn audited(&mut self, written: Result<(), String>) {
+        if let Err(problem) = written {
+            self.warn(format!("the audit log does not hold what was decided: {problem}"));
+            if self.start.ready.mode == PermissionMode::Yolo && self.halt.is_none() {
+                self.halt(Halt::Unaudited);
+            }
+        }
+    }
+
     async fn finish(mut self) -> RunReport {
         while let Some(saved) = self.saves.join_next().await {
             self.saved(saved);
         }
         if sweep(&self.start.id.to_string()) > 0 {
             self.warn("processes that agents had left running were killed".to_owned());
+        }
+        while let Some(written) = audited(&mut self.start.records).await {
+            self.audited(written);
         }
         let lost: Vec<LockError> = self.held.iter().filter_map(|lock| lock.verify().err()).collect();
         for error in lost {
@@ -478,7 +512,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
             started_at: self.start.started_at,
             duration_ms: clock::ms_since(self.started),
             task: TaskReport {
-                prompt: plan.prompt.clone(),
+                prompt: self.start.ready.shown_prompt.clone(),
                 cwd: self.start.ready.cwd.clone(),
                 mode: self.start.ready.mode,
             },
@@ -506,6 +540,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         let event =
             RunEvent { v: EVENT_VERSION, run: self.start.id, seq: self.seq, at: clock::now(), agent, kind };
         let added = self.start.records.as_mut().map(|records| records.journal.add(&event));
+        crate::log::tell(&event);
         (self.on_event)(&event);
         if let Some(Err(error)) = added {
             self.warn(chain(&error));
@@ -544,13 +579,18 @@ impl Start<'_> {
             status: report.map_or(RunState::Running, |report| RunState::Ended(report.status)),
             mode: self.mode(),
             agents: self.ready.agents.iter().map(|ready| ready.id().clone()).collect(),
-            prompt_start: prompt_start(&self.plan.prompt),
+            prompt_start: prompt_start(&self.ready.shown_prompt),
             cwd: self.ready.cwd.clone(),
             started_at: self.started_at,
             duration_ms: report.map(|report| report.duration_ms),
             process: ProcessMark::own(),
         }
     }
+}
+
+/// Waits until some of the run's audit lines are written; `None` when there are none.
+async fn audited(records: &mut Option<Records>) -> Option<Result<(), String>> {
+    records.as_mut()?.audit.written().await
 }
 
 /// The sum over all agents that started.

@@ -26,6 +26,7 @@ impl<'a> Runs<'a> {
     /// # Errors
     /// The file is damaged or cannot be read; a home without one has no runs.
     pub fn list(self) -> Result<Vec<RunRecordSummary>, HomeError> {
+        self.home.check()?;
         read_tasks(self.home)
     }
 
@@ -34,29 +35,33 @@ impl<'a> Runs<'a> {
     /// # Errors
     /// The file is damaged or cannot be read; a home without one has no agents at work.
     pub fn agents_at_work(self) -> Result<Vec<AgentRecord>, HomeError> {
+        self.home.check()?;
         read_agents(self.home)
     }
 
     /// The run that is meant: `last`, a whole name, or the start of one that fits no other.
     ///
     /// # Errors
-    /// No run or several are meant, or the folder of runs cannot be read.
+    /// No run or several are meant, the folder of runs cannot be read, or others could change what the run has kept.
     pub fn resolve(self, wanted: &str) -> Result<RunId, HomeError> {
         let start = if wanted == "last" { String::new() } else { wanted.to_ascii_uppercase() };
         let mut found: Vec<RunId> = self.folders()?;
         found.retain(|run| run.to_string().starts_with(&start));
         found.sort_by_key(|run| std::cmp::Reverse(*run));
-        match found.as_slice() {
-            [only] => Ok(*only),
-            [last, ..] if wanted == "last" => Ok(*last),
-            [first, second, ..] if !wanted.is_empty() => Err(HomeError::Ambiguous {
-                wanted: wanted.escape_default().to_string(),
-                count: found.len(),
-                first: *first,
-                second: *second,
-            }),
-            _ => Err(HomeError::NoRun { wanted: wanted.escape_default().to_string() }),
-        }
+        let run = match found.as_slice() {
+            [only] => *only,
+            [last, ..] if wanted == "last" => *last,
+            [first, second, ..] if !wanted.is_empty() => {
+                return Err(HomeError::Ambiguous {
+                    wanted: wanted.escape_default().to_string(),
+                    count: found.len(),
+                    first: *first,
+                    second: *second,
+                });
+            }
+            _ => return Err(HomeError::NoRun { wanted: wanted.escape_default().to_string() }),
+        };
+        self.home.check_run(&run).map(|()| run)
     }
 
     /// The report of a run that ended.
@@ -64,6 +69,7 @@ impl<'a> Runs<'a> {
     /// # Errors
     /// It has none, since the run goes on or was interrupted; or it is damaged or cannot be read.
     pub fn read(self, run: &RunId) -> Result<RunReport, HomeError> {
+        self.home.check_run(run)?;
         let path = self.home.report_file(run);
         let text = std::fs::read_to_string(&path).map_err(HomeError::io("read", &path))?;
         serde_json::from_str(&text).map_err(|source| HomeError::Damaged { path, line: source.line(), source })
@@ -74,12 +80,14 @@ impl<'a> Runs<'a> {
     /// # Errors
     /// The journal cannot be opened.
     pub fn events(self, run: &RunId) -> Result<Events, HomeError> {
+        self.home.check_run(run)?;
         let path = self.home.events_file(run);
         let file = File::open(&path).map_err(HomeError::io("open", &path))?;
         Ok(Events { path, lines: BufReader::new(file), line: 0 })
     }
 
     fn folders(self) -> Result<Vec<RunId>, HomeError> {
+        self.home.check()?;
         let path = self.home.runs_dir();
         let entries = match std::fs::read_dir(&path) {
             Ok(entries) => entries,

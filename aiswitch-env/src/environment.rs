@@ -1,6 +1,7 @@
 //! What one child may know.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::{Ambient, EnvError, Redactor, Secret};
 
@@ -112,7 +113,11 @@ pub struct Variable {
 
 /// What one child may know: this and nothing else is its environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Environment(BTreeMap<String, Variable>);
+pub struct Environment {
+    variables: BTreeMap<String, Variable>,
+    /// Secrets that it is not given, and may come upon all the same.
+    foreign: Arc<[Secret]>,
+}
 
 impl Environment {
     /// The allow-listed part of the caller's environment, the credentials that an agent declares, and a preset.
@@ -142,13 +147,13 @@ impl Environment {
             Some(preset) => variables.extend(preset),
             None => credentials.iter().try_for_each(|name| take(name, Origin::Credential, true))?,
         }
-        Ok(Self(variables))
+        Ok(Self { variables, foreign: Arc::default() })
     }
 
     /// Adds a variable that the driver needs, unless it is there already.
     #[must_use]
     pub fn with_default(mut self, name: &str, value: &str) -> Self {
-        self.0.entry(name.to_owned()).or_insert_with(|| Variable {
+        self.variables.entry(name.to_owned()).or_insert_with(|| Variable {
             value: Secret::new(value),
             origin: Origin::Driver,
             secret: false,
@@ -158,16 +163,28 @@ impl Environment {
 
     /// The value of a variable.
     pub fn get(&self, name: &str) -> Option<&Secret> {
-        self.0.get(name).map(|variable| &variable.value)
+        self.variables.get(name).map(|variable| &variable.value)
     }
 
     /// All variables, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Variable)> {
-        self.0.iter().map(|(name, variable)| (name.as_str(), variable))
+        self.variables.iter().map(|(name, variable)| (name.as_str(), variable))
     }
 
-    /// What masks this environment's secrets in any text.
+    /// Its secrets.
+    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        self.variables.values().filter(|variable| variable.secret).map(|variable| &variable.value)
+    }
+
+    /// Adds secrets that are masked in what the child prints, although it is not given them.
+    #[must_use]
+    pub fn with_foreign_secrets(mut self, secrets: Arc<[Secret]>) -> Self {
+        self.foreign = secrets;
+        self
+    }
+
+    /// What masks this environment's secrets, and the foreign ones, in any text.
     pub fn redactor(&self) -> Redactor {
-        Redactor::new(self.0.values().filter(|variable| variable.secret).map(|variable| &variable.value))
+        Redactor::new(self.secrets().chain(self.foreign.iter()))
     }
 }

@@ -141,6 +141,11 @@ fn hash(block: &[u8]) -> usize {
 /// All written forms of a secret; most are equal for most secrets.
 fn forms(secret: &str) -> Vec<(SecretForm, Zeroizing<Vec<u8>>)> {
     let mut forms = vec![(SecretForm::Plain, secret.to_owned())];
+    // As a shell prints a variable without quotes: its words.
+    let words = secret.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
+    if words.len() >= SECRET_BYTES_MIN {
+        forms.push((SecretForm::Plain, words));
+    }
     // What encoders escape beyond what they must: nothing; all but ASCII; what HTML could mistake; slashes as well.
     let more: [fn(char) -> bool; 4] = [
         |_| false,
@@ -150,7 +155,10 @@ fn forms(secret: &str) -> Vec<(SecretForm, Zeroizing<Vec<u8>>)> {
     ];
     for (is_more, is_upper) in more.into_iter().flat_map(|more| [(more, false), (more, true)]) {
         let once = json(secret, is_more, is_upper);
-        forms.push((SecretForm::Json, json(&once, |_| false, false)));
+        // JSON within JSON, as protocols carry what tools print, and that once more.
+        let twice = json(&once, |_| false, false);
+        forms.push((SecretForm::Json, json(&twice, |_| false, false)));
+        forms.push((SecretForm::Json, twice));
         forms.push((SecretForm::Json, once));
     }
     // RFC 3986's unreserved ones; with paths; encodeURIComponent; encodeURI; forms.

@@ -105,7 +105,7 @@ pub struct Leak {
 pub enum SecretForm {
     /// As it is.
     Plain,
-    /// Escaped as in a JSON string, once or twice.
+    /// Escaped as in a JSON string, up to three times.
     Json,
     /// Escaped as in a URL or a form.
     Url,

@@ -34,6 +34,8 @@ pub mod error_code {
     pub const INTERNAL_ERROR: i64 = -32603;
     /// The peer has too much to do already; the same request may succeed later.
     pub const OVERLOADED: i64 = -32001;
+    /// The peer may not call the method, or not for what it names.
+    pub const FORBIDDEN: i64 = -32003;
     /// A message failed its integrity check; the connection closes.
     pub const INTEGRITY: i64 = -32010;
     /// The request was cancelled by its caller (the code of the Language Server Protocol).

@@ -1,5 +1,6 @@
 //! The only place where a process is started, and a secret becomes bytes for it.
 
+mod ancestry;
 mod child;
 mod foreground;
 mod guard;
@@ -10,6 +11,7 @@ mod replace;
 mod sweep;
 mod version;
 
+pub use ancestry::mark_above;
 pub(crate) use child::{Child, Ended, Exit, Pipes, over};
 pub use foreground::foreground;
 pub(crate) use guard::probe_launch;

@@ -1,6 +1,7 @@
 //! Agents with real child processes.
 #![cfg(test)]
 
+mod access;
 mod claude;
 mod command;
 mod guard;

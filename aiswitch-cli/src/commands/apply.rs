@@ -36,6 +36,7 @@ pub(crate) fn apply(args: &ApplyArgs, home: &Home, caller: &Caller) -> Result<Co
         variables.entry(name.clone()).or_insert(kept);
     }
     let environment = Environment::compose(&ambient, &[], Some(variables))?;
+    vault.privileged("apply", args.preset.as_ref())?;
     let (program, rest) = args.command.split_first().expect("the command line asks for a command");
     let source = become_program(program, rest, &environment);
     Err(Error::NotStarted { program: program.to_string_lossy().into_owned(), source })

@@ -1,10 +1,9 @@
 //! `aiswitch doctor`: a look at this machine, which starts no task.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use aiswitch_agent::{Promise, Supervision, Tier};
-use aiswitch_coordinator::Home;
+use aiswitch_coordinator::{Home, HomeProblem};
 use serde::Serialize;
 
 use super::agents::{CheckView, check_all, check_table};
@@ -16,14 +15,15 @@ use crate::exit::Code;
 use crate::output::Output;
 use crate::output::human::table;
 
-/// The permission bits of those who are not the owner.
-const OTHERS_MODE: u32 = 0o077;
-
 /// What there is to say about this machine.
 #[derive(Debug, Serialize)]
 struct DoctorView {
     version: &'static str,
     home: HomeView,
+    /// What was closed, as it was before.
+    closed: Vec<HomeProblem>,
+    /// What others could change or read.
+    open: Vec<HomeProblem>,
     /// What is wrong with the configuration; the agents are then the built-in ones alone.
     config_problem: Option<String>,
     agents: Vec<CheckView>,
@@ -93,15 +93,21 @@ const GUARANTEES: &[Guarantee] = &[
 /// Looks at this machine.
 ///
 /// # Errors
-/// The look itself failed; what it finds is no error.
-pub(crate) fn doctor(home: &Home, caller: &Caller, output: &Output) -> Result<Code, Error> {
-    let (config, config_problem) = match Config::read(home) {
+/// The look itself failed, or a file cannot be closed; what it finds is no error.
+pub(crate) fn doctor(fix: bool, home: &Home, caller: &Caller, output: &Output) -> Result<Code, Error> {
+    let closed = if fix { home.fix()? } else { Vec::new() };
+    let open = home.problems()?;
+    // A configuration that others could change is not looked into: it says which programs are started to be looked at.
+    let read = || home.check().map_err(Error::from).and_then(|()| Ok(Config::read(home)?));
+    let (config, config_problem) = match read() {
         Ok(config) => (config, None),
         Err(error) => (Config::built_in(), Some(chain(&error))),
     };
     let view = DoctorView {
         version: env!("CARGO_PKG_VERSION"),
         home: look_at(home),
+        closed,
+        open,
         config_problem,
         agents: check_all(&config, &[], &caller.ambient())?,
         guarantees: GUARANTEES,
@@ -111,6 +117,7 @@ pub(crate) fn doctor(home: &Home, caller: &Caller, output: &Output) -> Result<Co
     Ok(match &view {
         DoctorView { config_problem: Some(_), .. }
         | DoctorView { home: HomeView { problem: Some(_), .. }, .. } => Code::Usage,
+        view if view.open.iter().any(|problem| problem.fault.is_refused()) => Code::Usage,
         view if view.agents.iter().any(CheckView::is_usable) => Code::Completed,
         _ => Code::NoAgent,
     })
@@ -139,9 +146,6 @@ fn look_at(home: &Home) -> HomeView {
     let path = home.root().to_owned();
     let (exists, problem) = match path.metadata() {
         Ok(folder) if !folder.is_dir() => (true, Some("it is no folder".to_owned())),
-        Ok(folder) if folder.permissions().mode() & OTHERS_MODE != 0 => {
-            (true, Some(format!("others may enter it; close it with: chmod 700 {}", path.display())))
-        }
         Ok(_) => (
             true,
             rustix::fs::access(&path, rustix::fs::Access::WRITE_OK).err().map(|error| error.to_string()),
@@ -165,6 +169,16 @@ impl DoctorView {
             vec!["home".to_owned(), format!("{}: {state}", self.home.path.display())],
             vec!["config".to_owned(), config.to_owned()],
         ];
+        let row = |what: &str, problem: &HomeProblem| {
+            vec![what.to_owned(), problem.path.display().to_string(), problem.fault.to_string()]
+        };
+        let closed = self.closed.iter().map(|problem| row("closed", problem));
+        let open = self
+            .open
+            .iter()
+            .map(|problem| row(if problem.fault.is_refused() { "not used" } else { "open" }, problem));
+        let files: Vec<Vec<String>> = closed.chain(open).collect();
+        let files = if files.is_empty() { String::new() } else { format!("\n{}", table(&files)) };
         let head = ["WHAT", "KEPT BY", "HOW"].map(str::to_owned).to_vec();
         let guarantees = self.guarantees.iter().map(|guarantee| {
             let by = match guarantee.by {
@@ -176,6 +190,6 @@ impl DoctorView {
         });
         let guarantees = table(&std::iter::once(head).chain(guarantees).collect::<Vec<_>>());
         let supervision = self.supervision.text();
-        format!("{}\n{}\n{guarantees}\n{supervision}", table(&facts), check_table(&self.agents))
+        format!("{}{files}\n{}\n{guarantees}\n{supervision}", table(&facts), check_table(&self.agents))
     }
 }

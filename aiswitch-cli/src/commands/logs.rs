@@ -1,20 +1,37 @@
-//! `aiswitch logs`: what happened in a run, and what its agents printed.
+//! `aiswitch logs`: what happened in a run and what its agents printed, or what happened over all runs.
 
+use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{BufReader, ErrorKind};
+use std::ops::ControlFlow;
+use std::time::Duration;
 
-use aiswitch_coordinator::{AgentId, Home, RunId};
+use aiswitch_coordinator::{AgentId, Home, LogFollow, LogLine, LogQuery, LogSearch, RunId, chain};
+use tokio::signal::unix::SignalKind;
 
-use crate::args::OutputFormat;
+use crate::args::{LogSearchArgs, LogsArgs, OutputFormat};
+use crate::caller;
+use crate::commands::runtime;
 use crate::error::Error;
 use crate::exit::Code;
 use crate::output::{Output, human};
+use crate::signals::{Signals, code_of};
 
-/// Prints the events of a run, or what one of its agents printed.
+/// How often one who follows looks for new lines.
+const FOLLOW_EVERY: Duration = Duration::from_millis(200);
+
+/// Prints the logs of all runs, the events of one run, or what one of its agents printed.
 ///
 /// # Errors
 /// There is no such run or agent, or its files cannot be read.
-pub(crate) fn logs(run: &str, agent: Option<&AgentId>, home: &Home, output: &Output) -> Result<Code, Error> {
+pub(crate) fn logs(args: &LogsArgs, home: &Home, output: &Output) -> Result<Code, Error> {
+    match &args.run {
+        Some(run) => of_run(run, args.agent.as_ref(), home, output),
+        None => of_all(&args.search, args.agent.as_ref(), home, output),
+    }
+}
+
+fn of_run(run: &str, agent: Option<&AgentId>, home: &Home, output: &Output) -> Result<Code, Error> {
     let run = home.runs().resolve(run)?;
     match (agent, output.format) {
         (Some(agent), OutputFormat::Text) => printed(&run, agent, home, output)?,
@@ -32,6 +49,76 @@ pub(crate) fn logs(run: &str, agent: Option<&AgentId>, home: &Home, output: &Out
         }
     }
     Ok(Code::Completed)
+}
+
+fn of_all(
+    args: &LogSearchArgs,
+    agent: Option<&AgentId>,
+    home: &Home,
+    output: &Output,
+) -> Result<Code, Error> {
+    let now = caller::now();
+    let query = LogQuery {
+        since: args.since.map(|since| since.at_now(now)),
+        until: args.until.map(|until| until.at_now(now)),
+        level: args.level,
+        run: args.of_run.as_ref().map(|run| run.to_ascii_uppercase()),
+        agents: agent.cloned().into_iter().collect(),
+        grep: args.grep.clone(),
+        condition: args.condition.clone(),
+    };
+    let mut last = VecDeque::new();
+    let each = |line: LogLine| {
+        match args.lines {
+            None => print(&line, output),
+            Some(lines) => {
+                last.push_back(line);
+                if last.len() > lines {
+                    last.pop_front();
+                }
+            }
+        }
+        if output.is_lost() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let (follow, search) = if args.follow {
+        let (follow, search) = LogFollow::start(home, query, each)?;
+        (Some(follow), search)
+    } else {
+        (None, LogSearch::run(home, &query, each)?)
+    };
+    for line in &last {
+        print(line, output);
+    }
+    for error in &search.unreadable {
+        output.note(&chain(error));
+    }
+    if search.damaged > 0 {
+        output.note(&format!("{} lines that are no log lines were passed over", search.damaged));
+    }
+    match follow {
+        Some(follow) => runtime()?.block_on(go_on(follow, output)),
+        None => Ok(Code::Completed),
+    }
+}
+
+/// Prints what comes until a signal comes, or nobody reads on.
+async fn go_on(mut follow: LogFollow, output: &Output) -> Result<Code, Error> {
+    let mut signals = Signals::listen([SignalKind::interrupt(), SignalKind::terminate()])?;
+    let mut look = tokio::time::interval(FOLLOW_EVERY);
+    while !output.is_lost() {
+        tokio::select! {
+            signal = signals.next() => return Ok(code_of(signal)),
+            _ = look.tick() => follow.more()?.iter().for_each(|line| print(line, output)),
+        }
+    }
+    Ok(Code::Completed)
+}
+
+fn print(line: &LogLine, output: &Output) {
+    match output.format {
+        OutputFormat::Text => output.text(&human::log_record(&line.record)),
+        OutputFormat::Json | OutputFormat::StreamJson => output.json_line(&line.record),
+    }
 }
 
 /// Prints what an agent printed: stderr, which mostly says what went wrong, then stdout.

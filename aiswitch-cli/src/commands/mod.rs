@@ -2,10 +2,12 @@
 
 mod agents;
 mod apply;
+mod audit;
 mod completions;
 mod doctor;
 mod echo;
 mod help;
+mod import;
 mod leak_check;
 mod locks;
 mod logs;
@@ -18,6 +20,8 @@ mod secrets;
 
 use std::process::ExitCode;
 
+use aiswitch_coordinator::{HomeError, RunError};
+
 use crate::args::{Args, Verb};
 use crate::caller::Caller;
 use crate::error::Error;
@@ -29,19 +33,28 @@ use crate::output::Output;
 /// What ends it before it did so.
 pub(crate) fn dispatch(args: &Args, caller: &Caller) -> Result<ExitCode, Error> {
     let output = Output::new(args, caller);
-    let home = || caller.home(args.common.home.as_ref());
+    let unchecked_home = || caller.home(args.common.home.as_ref());
+    let home = || {
+        let home = unchecked_home()?;
+        match home.check() {
+            Ok(()) => Ok(home),
+            Err(refused @ HomeError::Unsafe { .. }) => Err(Error::Home(refused)),
+            Err(source) => Err(RunError::Home { path: home.root().to_owned(), source }.into()),
+        }
+    };
     let code: ExitCode = match &args.verb {
         Verb::Run(run) => run::run(run, home()?, caller, &output)?.into(),
         Verb::Agents(verb) => agents::agents(verb, &home()?, caller, &output)?.into(),
         Verb::Runs => runs::runs(&home()?, &output)?.into(),
         Verb::Result { run } => result::result(run, &home()?, &output)?.into(),
-        Verb::Logs { run, agent } => logs::logs(run, agent.as_ref(), &home()?, &output)?.into(),
+        Verb::Logs(logs) => logs::logs(logs, &home()?, &output)?.into(),
         Verb::LeakCheck { target } => leak_check::leak_check(target, &home()?, caller, &output)?.into(),
         Verb::Preset(verb) => presets::presets(verb, &home()?, caller, &output)?.into(),
         Verb::Apply(apply) => apply::apply(apply, &home()?, caller)?.into(),
         Verb::Secrets(verb) => secrets::secrets(verb, &home()?, caller, &output)?.into(),
         Verb::Locks(verb) => locks::locks(verb, &home()?, &output)?,
-        Verb::Doctor => doctor::doctor(&home()?, caller, &output)?.into(),
+        Verb::Audit(verb) => audit::audit(verb, &home()?, &output)?.into(),
+        Verb::Doctor { fix } => doctor::doctor(*fix, &unchecked_home()?, caller, &output)?.into(),
         Verb::Schema { document } => schema::schema(*document, &output).into(),
         Verb::Completions { shell } => completions::completions(*shell, &output).into(),
         Verb::Help { topic } => help::help(topic, &output)?.into(),

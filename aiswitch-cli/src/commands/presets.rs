@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::args::{PresetChange, PresetVerb};
 use crate::caller::Caller;
+use crate::commands::import::{export, import};
 use crate::config::Config;
 use crate::error::{Error, chain};
 use crate::exit::Code;
@@ -66,6 +67,8 @@ pub(crate) fn presets(
         PresetVerb::List { tag } => return Ok(list(&vault.presets()?, tag.as_deref(), output)),
         PresetVerb::Show { name, agent } => return show(&vault.presets()?, name, agent.as_ref(), output),
         PresetVerb::Validate => return validate(&vault, (home, caller), output),
+        PresetVerb::Import(args) => return import(args, &vault, caller, output),
+        PresetVerb::Export(args) => return export(args, &vault, output),
         PresetVerb::Add { name, change } => {
             let _guard = vault.lock()?;
             let mut presets = vault.presets()?;
@@ -73,6 +76,7 @@ pub(crate) fn presets(
                 return Err(Error::PresetExists { name: name.clone() });
             }
             apply_change(&mut presets, name, change)?;
+            vault.privileged("preset.add", name.as_ref())?;
             vault.write_presets(&presets)?;
             format!("preset `{name}` is there now")
         }
@@ -85,6 +89,7 @@ pub(crate) fn presets(
                 preset.variables.remove(variable).ok_or_else(unknown)?;
             }
             apply_change(&mut presets, name, change)?;
+            vault.privileged("preset.edit", name.as_ref())?;
             vault.write_presets(&presets)?;
             format!("preset `{name}` is changed")
         }
@@ -97,6 +102,7 @@ pub(crate) fn presets(
             {
                 return Err(Error::PresetInUse { name: name.clone(), child: child.clone() });
             }
+            vault.privileged("preset.remove", name.as_ref())?;
             vault.write_presets(&presets)?;
             format!("preset `{name}` is gone")
         }

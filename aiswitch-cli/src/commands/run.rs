@@ -6,12 +6,13 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use aiswitch_coordinator::{
-    AgentId, CancellationToken, Coordinator, Home, Origin, Plan, PlannedLaunch, PlannedVariable, RunEvent,
-    RunEventKind, RunReport, TaskError,
+    AgentId, CancellationToken, Coordinator, Home, LogGuard, LogLevel, LogLimits, LogWriter, Origin, Plan,
+    PlannedLaunch, PlannedVariable, RunEvent, RunEventKind, RunReport, TaskError, log_layer,
 };
 use serde::Serialize;
 use tokio::signal::unix::SignalKind;
 use tokio::time::Instant;
+use tracing_subscriber::layer::SubscriberExt;
 
 use crate::args::{OutputFormat, RunArgs};
 use crate::assemble;
@@ -40,6 +41,7 @@ pub(crate) fn run(args: &RunArgs, home: Home, caller: &Caller, output: &Output) 
         named => (named.to_vec(), None),
     };
     let prompt = prompt::read(args, caller, output)?;
+    let log_level = config.coordination.log_level.unwrap_or(LogLevel::Info);
     let (coordinator, plan) = assemble::run(args, prompt, &picks, config, (&home, caller))?;
     let tell_note = || note.iter().for_each(|note| output.note(note));
     if args.dry_run {
@@ -60,7 +62,10 @@ pub(crate) fn run(args: &RunArgs, home: Home, caller: &Caller, output: &Output) 
             OutputFormat::Text | OutputFormat::Json => output.progress(human::progress(event).as_deref()),
         }
     };
-    let (report, signalled) = to_report(&coordinator.with_home(home), plan, output, on_event)?;
+    let logs = start_logs(&home, log_level, output);
+    let ended = to_report(&coordinator.with_home(home), plan, output, on_event);
+    logs.and_then(LogGuard::finish).iter().for_each(|problem| output.note(problem));
+    let (report, signalled) = ended?;
     match output.format {
         OutputFormat::Text => output.text(report.answer.as_ref().map_or("", |answer| answer.text.as_str())),
         OutputFormat::Json => output.json(&report),
@@ -70,6 +75,17 @@ pub(crate) fn run(args: &RunArgs, home: Home, caller: &Caller, output: &Output) 
     output.problems(&report);
     output.progress(Some(&human::summary(&report)));
     Ok(signalled.unwrap_or_else(|| Code::of_report(&report, args.strict)))
+}
+
+/// Has what happens written to the logs of the home; a run goes on without them.
+fn start_logs(home: &Home, level: LogLevel, output: &Output) -> Option<LogGuard> {
+    let writer = LogWriter::new(home.clone(), LogLimits::default());
+    let started = log_layer(writer, level).map_err(|error| error.to_string()).and_then(|(layer, guard)| {
+        let subscriber = tracing_subscriber::registry().with(layer);
+        tracing::subscriber::set_global_default(subscriber).map_err(|error| error.to_string())?;
+        Ok(guard)
+    });
+    started.inspect_err(|problem| output.note(&format!("no logs are kept: {problem}"))).ok()
 }
 
 /// Runs a plan; beside its report, the code of the signal that ended it early, if one did.

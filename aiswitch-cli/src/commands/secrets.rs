@@ -71,6 +71,7 @@ fn init(vault: &Vault<'_>, recipients: &[String], passphrase: bool) -> Result<St
     if path.exists() {
         return Err(Error::SecretsExist { path });
     }
+    vault.privileged("secrets.init", "secrets")?;
     let mut all = recipients.iter().map(|text| text.parse()).collect::<Result<Vec<Recipient>, EnvError>>()?;
     let identity = if vault.identity_file().exists() {
         vault.identity()?
@@ -103,6 +104,7 @@ fn set(
     check_value(name, &value)?;
     presets.entry(preset.clone()).or_default();
     seal(&mut presets, (preset, agent.map(AsRef::as_ref), name), &value, &keys, caller)?;
+    vault.privileged("secrets.set", &format!("{preset}/{name}"))?;
     vault.write_presets(&presets)?;
     let short = if value.len() < SECRET_BYTES_MIN {
         format!("; it has less than {SECRET_BYTES_MIN} bytes, and is not masked in what agents print")
@@ -113,7 +115,7 @@ fn set(
 }
 
 /// Puts an encrypted value into a preset, bound to where that leads now.
-fn seal(
+pub(super) fn seal(
     presets: &mut Presets,
     (preset, agent, name): (&PresetName, Option<&str>, &str),
     value: &Secret,
@@ -147,6 +149,9 @@ fn get(
     let found = values.resolve_each(&ambient, &keys).find(|(found, _)| *found == name);
     let unknown = || Error::UnknownVariable { preset: preset.clone(), name: name.to_owned() };
     let value = found.ok_or_else(unknown)?.1?.value;
+    if reveal {
+        vault.privileged("secrets.reveal", &format!("{preset}/{name}"))?;
+    }
     let view = ValueView { preset, name, bytes: value.len(), value: reveal.then(|| value.expose()) };
     output.result(&view, || match view.value {
         Some(value) => value.to_owned(),
@@ -171,6 +176,7 @@ fn rotate(vault: &Vault<'_>, caller: &Caller) -> Result<String, Error> {
         seal(&mut presets, (own.preset, own.agent, &own.name), &own.value?.value, &new, caller)?;
         count += 1;
     }
+    vault.privileged("secrets.rotate", "secrets")?;
     let both = DataKeys::new(new.iter().chain(old.iter()).cloned().collect());
     write_private(&vault.key_file(), both.wrap(&recipients)?.as_bytes())?;
     vault.write_presets(&presets)?;
@@ -181,7 +187,9 @@ fn rotate(vault: &Vault<'_>, caller: &Caller) -> Result<String, Error> {
 fn rekey(vault: &Vault<'_>) -> Result<String, Error> {
     let _guard = vault.lock()?;
     let recipients = recipients(vault)?;
-    write_private(&vault.key_file(), vault.keys()?.wrap(&recipients)?.as_bytes())?;
+    let wrapped = vault.keys()?.wrap(&recipients)?;
+    vault.privileged("secrets.rekey", "secrets")?;
+    write_private(&vault.key_file(), wrapped.as_bytes())?;
     Ok(format!("{} recipients can open the key; who was removed may have kept it: rotate", recipients.len()))
 }
 
@@ -199,6 +207,7 @@ fn lock(vault: &Vault<'_>, remove: bool) -> Result<String, Error> {
     }
     let identity = vault.identity()?;
     let passphrase = if remove { None } else { Some(vault.passphrase()?) };
+    vault.privileged(if remove { "secrets.unlock" } else { "secrets.lock" }, "identity")?;
     write_private(&vault.identity_file(), identity.write(passphrase.as_ref())?.as_bytes())?;
     Ok(if remove {
         "the identity needs no passphrase any more"

@@ -1,11 +1,13 @@
 //! Words for people; pure.
 
-use std::borrow::Cow;
 use std::iter;
 
 use aiswitch_agent::{Decision, ToolPhase};
-use aiswitch_coordinator::{AgentReport, Outcome, RunEvent, RunEventKind, RunReport};
+use aiswitch_coordinator::{AgentReport, LogRecord, Outcome, RunEvent, RunEventKind, RunReport};
+use chrono::SecondsFormat;
 use clap::builder::styling::{AnsiColor, Style};
+
+use super::harmless::harmless;
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const GOOD: Style = AnsiColor::Green.on_default();
@@ -41,6 +43,7 @@ pub(crate) fn progress(event: &RunEvent) -> Option<String> {
         RunEventKind::Started { .. }
         | RunEventKind::Tool { phase: ToolPhase::Started | ToolPhase::Failed | ToolPhase::Denied, .. }
         | RunEventKind::Permission { decision: Decision::Deny, .. }
+        | RunEventKind::Refused { .. }
         | RunEventKind::Retry { .. } => Some(format!("  {who}  {words}")),
         _ => None,
     }
@@ -50,6 +53,17 @@ pub(crate) fn progress(event: &RunEvent) -> Option<String> {
 pub(crate) fn log_line(event: &RunEvent) -> String {
     let who = event.agent.as_ref().map_or("-", AsRef::as_ref);
     format!("{}  {who}  {}", event.at.format("%H:%M:%S%.3f"), words(&event.kind))
+}
+
+/// One line of the logs of all runs: when, how grave, who, what, and what else is known.
+pub(crate) fn log_record(record: &LogRecord) -> String {
+    let time = record.at.to_rfc3339_opts(SecondsFormat::Millis, true);
+    let who = record.agent.as_deref().unwrap_or("-");
+    let texts = [("task", &record.task), ("run", &record.run)];
+    let texts = texts.into_iter().filter_map(|(name, text)| Some(format!("  {name}={}", text.as_deref()?)));
+    let fields: String =
+        record.fields.iter().map(|(name, value)| format!("  {name}={value}")).chain(texts).collect();
+    format!("{time}  {:5}  {who}  {}{fields}", record.level.name(), record.msg)
 }
 
 /// What happened, in one line.
@@ -81,6 +95,7 @@ fn words(kind: &RunEventKind) -> String {
             };
             format!("{tool} {decision} {}", question.as_deref().unwrap_or_default())
         }
+        RunEventKind::Refused { method, reason } => format!("{method} was refused: {reason}"),
         RunEventKind::Usage { usage, .. } => format!("{} tokens", or_unknown(tokens(*usage))),
         RunEventKind::Retry { error } => format!("tries again: {}", error.message),
         RunEventKind::Unknown { line } => format!("unknown line: {line}"),
@@ -177,50 +192,9 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
     rows.iter().map(line).collect()
 }
 
-/// The text with what could control a terminal, or hides on it, written out as `\u{…}`: escapes and other control
-/// characters, changes of direction, and what has no width.
-pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
-    if !text.contains(|c: char| is_control(c)) {
-        return Cow::Borrowed(text);
-    }
-    let mut shown = String::with_capacity(text.len());
-    for c in text.replace("\r\n", "\n").chars() {
-        if is_control(c) {
-            shown.extend(c.escape_unicode());
-        } else {
-            shown.push(c);
-        }
-    }
-    Cow::Owned(shown)
-}
-
-/// Whether a terminal could do something with a character other than show it, or break a line; or shows nothing of it.
-pub(super) fn is_control(c: char) -> bool {
-    let is_direction =
-        matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    // Soft hyphen, zero width, invisible operators, byte order mark, and the tags that mirror ASCII unseen.
-    let is_unseen = matches!(c, '\u{ad}' | '\u{180e}' | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
-        || matches!(c, '\u{e0000}'..='\u{e007f}');
-    is_direction || is_unseen || c.is_control() && c != '\n' && c != '\t'
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_could_control_a_terminal_or_hide_on_it_is_written_out() {
-        for (text, expected) in [
-            ("plain\tü\n", "plain\tü\n"),
-            ("\u{1b}]0;title\u{7}x", r"\u{1b}]0;title\u{7}x"),
-            ("\u{9b}31m", r"\u{9b}31m"),
-            ("a\r\nb\rc", "a\nb\\u{d}c"),
-            ("if \u{202e}x", r"if \u{202e}x"),
-            ("pay\u{200b}pal\u{feff}\u{e0041}", r"pay\u{200b}pal\u{feff}\u{e0041}"),
-        ] {
-            assert_eq!(harmless(text), expected);
-        }
-    }
 
     #[test]
     fn a_length_of_time_is_said_in_its_two_largest_units() {

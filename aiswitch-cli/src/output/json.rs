@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use super::human::is_control;
+use super::harmless::is_control;
 
 /// One JSON document, for people and programs.
 pub(super) fn document(view: &impl Serialize) -> String {

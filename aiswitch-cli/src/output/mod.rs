@@ -1,5 +1,6 @@
 //! The only place that prints: stdout carries the result, stderr all else.
 
+pub(crate) mod harmless;
 pub(crate) mod human;
 mod json;
 
@@ -14,7 +15,7 @@ use crate::args::{Args, OutputFormat, Verb};
 use crate::caller::Caller;
 use crate::error::Error;
 use crate::exit::Code;
-use human::harmless;
+use harmless::harmless;
 
 /// Where the command's words go, and how much of them.
 #[derive(Debug)]
@@ -112,6 +113,11 @@ impl Output {
             .for_each(|lines| tell(lines));
     }
 
+    /// Whether nobody reads stdout any more, so that there is no use in going on.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.stdout_lost.get().is_some()
+    }
+
     /// Whether all of the result could be printed. A reader that left early had enough: that is no error.
     ///
     /// # Errors
@@ -134,6 +140,12 @@ impl Output {
     }
 }
 
+/// Asks something of the person at the terminal, without an end of the line.
+pub(crate) fn ask(question: &str) {
+    // Nobody is left to be asked when stderr is closed; no answer is a no.
+    drop(write!(anstream::stderr().lock(), "{}", harmless(question)));
+}
+
 /// Prints an error with its causes and its hint; its exit code.
 pub(crate) fn print_error(error: &Error) -> Code {
     tell(&human::error(error, error.hint().as_deref()));
@@ -148,7 +160,7 @@ pub(crate) fn print_usage(usage: &clap::Error) -> Code {
 }
 
 /// Prints styled lines on stderr; styles are dropped where they are not wanted.
-fn tell(lines: &str) {
+pub(crate) fn tell(lines: &str) {
     // Nobody is left to be told that stderr is closed.
     drop(writeln!(anstream::stderr().lock(), "{lines}"));
 }

@@ -292,7 +292,7 @@ fn a_run_has_its_lock_while_its_agents_work() {
     let second = Shown::from(second.wait_with_output().unwrap());
     assert!(second.stderr.starts_with("note: waiting for lock `resource:x`, held by pid "), "{second}");
     assert_eq!(second.code, Some(0));
-    let log = show(&sandbox, &["logs"]).stdout;
+    let log = show(&sandbox, &["logs", "last"]).stdout;
     assert!(log.contains("  -  waiting for lock `resource:x`, held by pid "), "{log}");
 }
 

@@ -8,11 +8,18 @@ mod llm;
 #[path = "../support/sandbox.rs"]
 mod sandbox;
 
+mod audit;
 mod bad_input;
+mod canary;
 mod config;
 mod documented;
+mod fuzz;
+mod fuzz_bodies;
 mod harness;
+mod import;
+mod isolation;
 mod locks;
+mod logs;
 mod mock_llm;
 mod orphans;
 mod presets;
@@ -22,6 +29,7 @@ mod run;
 mod sandboxes;
 mod secrets;
 mod signals;
+mod strict;
 mod terminal;
 mod vault;
 mod verbs;

@@ -53,9 +53,9 @@ fn a_secret_that_an_agent_blurts_out_is_masked_wherever_it_could_show_up() {
     }
     for args in [
         vec!["result"],
-        vec!["logs"],
-        vec!["logs", "-a", "blurter"],
-        vec!["logs", "-a", "loser"],
+        vec!["logs", "last"],
+        vec!["logs", "last", "-a", "blurter"],
+        vec!["logs", "last", "-a", "loser"],
         vec!["runs"],
     ] {
         let shown = show(&sandbox, &args);

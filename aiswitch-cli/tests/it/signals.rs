@@ -32,7 +32,7 @@ fn a_signal_stops_all_agents_and_the_report_is_printed_all_the_same() {
         let sandbox = Sandbox::new();
         let child = stalled(&sandbox, "polite,echo", 1);
         // What is done by then stays done.
-        let journal = || show(&sandbox, &["logs"]).stdout;
+        let journal = || show(&sandbox, &["logs", "last"]).stdout;
         assert!(
             crate::sandbox::holds_within(crate::harness::WITHIN, || journal().contains("echo  completed"))
         );
@@ -101,7 +101,7 @@ fn a_second_signal_kills_at_once() {
         "error: the run was killed before it could report\n  hint: what was heard until then: aiswitch logs last\n"
     );
     assert_eq!(show(&sandbox, &["runs", "--json"]).json()[0]["status"], "interrupted");
-    assert!(show(&sandbox, &["logs"]).stdout.contains("stubborn  process"));
+    assert!(show(&sandbox, &["logs", "last"]).stdout.contains("stubborn  process"));
     let result = show(&sandbox, &["result"]);
     assert!(result.stderr.contains("has no report: it goes on, or was killed\n  hint: "), "{result}");
     assert_eq!(result.code, Some(1));

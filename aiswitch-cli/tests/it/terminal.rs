@@ -93,7 +93,7 @@ fn a_terminal_obeys_nothing_that_an_agent_says() {
     assert_eq!(on_terminal(&sandbox, &args, &[]), "a\\u{1b}]0;owned\\u{7}b\\u{9b}c\\u{202e}d\n");
     let as_json = on_terminal(&sandbox, &[&args[..], &["--json"]].concat(), &[]);
     assert!(as_json.contains(r#""answer": "a\u001b]0;owned\u0007b\u009bc\u202ed""#), "{as_json}");
-    let logs = on_terminal(&sandbox, &["logs", "--agent", "evil"], &[]);
+    let logs = on_terminal(&sandbox, &["logs", "last", "--agent", "evil"], &[]);
     assert_eq!(logs, "a\\u{1b}]0;owned\\u{7}b\\u{9b}c\\u{202e}d");
     // A program is given what the agent said, to the byte.
     let piped = aiswitch(&sandbox, &args).output().unwrap();

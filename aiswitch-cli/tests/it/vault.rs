@@ -168,11 +168,11 @@ fn an_identity_that_others_can_reach_is_not_used() {
     let path = file(&sandbox, "keys/identity.txt");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
     let shown = show(&sandbox, &["secrets", "get", "work", "A_KEY"]);
-    refused(&shown, "is not used: others may read or change it\n  hint: chmod 600 ");
+    refused(&shown, "is not used: others may read or enter it (mode 0640)\n  hint: chmod 600 ");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     fs::rename(&path, path.with_extension("moved")).unwrap();
     symlink(path.with_extension("moved"), &path).unwrap();
-    refused(&show(&sandbox, &["secrets", "get", "work", "A_KEY"]), "is not used: it is no regular file");
+    refused(&show(&sandbox, &["secrets", "get", "work", "A_KEY"]), "is not used: it is a symbolic link");
 }
 
 #[test]

@@ -167,9 +167,11 @@ fn the_doctor_says_what_is_wrong_and_goes_on() {
 
     fs::set_permissions(&home, fs::Permissions::from_mode(0o755)).unwrap();
     let open = show(&sandbox, &["doctor", "--json"]);
-    let expected = format!("others may enter it; close it with: chmod 700 {}", home.display());
-    assert_eq!(open.json()["home"]["problem"], expected);
-    assert_eq!(open.code, Some(2));
+    let expected = json!([{"path": home, "fault": "readable", "mode": 0o755}]);
+    assert_eq!(
+        (&open.json()["open"].as_array().unwrap()[..1], open.code),
+        (&expected.as_array().unwrap()[..], Some(0))
+    );
     fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).unwrap();
 
     let path = configure(&sandbox, "agents.yaml", "agnets: {}\n");

@@ -93,16 +93,13 @@ async fn a_home_that_cannot_be_written_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("file");
     std::fs::write(&file, "").expect("a file");
-    for (root, cause) in
-        [(file.join("home"), "Not a directory"), ("/proc/home".into(), "No such file or directory")]
-    {
-        let text =
-            refused(&coordinator([echo("a")]).with_home(Home::new(&root)), plan("hello", &["a"])).await;
-        let state = root.join("state").display().to_string();
-        let expected = format!(
-            "the home `{}` cannot be used: cannot make the folder `{state}`: {cause}",
-            root.display()
-        );
+    let (in_file, in_proc) = (file.join("home"), std::path::PathBuf::from("/proc/home"));
+    for (root, cause) in [
+        (&in_file, format!("cannot look at `{}`: Not a directory", in_file.display())),
+        (&in_proc, "cannot make the folder `/proc/home/state`: No such file or directory".to_owned()),
+    ] {
+        let text = refused(&coordinator([echo("a")]).with_home(Home::new(root)), plan("hello", &["a"])).await;
+        let expected = format!("the home `{}` cannot be used: {cause}", root.display());
         assert!(text.starts_with(&expected), "{text}");
     }
 }

@@ -150,9 +150,11 @@ async fn a_plan_with_locks_needs_a_place_for_them_and_names_that_can_be() {
     assert_eq!(run(&[lock("x")]).await, "the plan names lock `resource:x`, and no place for locks is known");
     assert!(run(&[lock("x"), lock("x")]).await.starts_with("lock `resource:x` is named twice"));
     assert!(run(&[LockName::Task(String::new())]).await.contains("it is empty"));
-    assert!(
-        run(&[lock("aiswitch/state")])
-            .await
-            .ends_with("is the one of the state files, which every run needs")
-    );
+    for own in ["aiswitch/state", "aiswitch/audit"] {
+        let refused = run(&[lock(own)]).await;
+        assert!(
+            refused.ends_with("is the one of the state files or the audit log, which every run needs"),
+            "{refused}"
+        );
+    }
 }

@@ -1,6 +1,8 @@
 //! Environments and presets, as their users see them.
 #![cfg(test)]
 
+mod fuzz;
+mod fuzz_bodies;
 mod redact;
 #[cfg(feature = "age")]
 mod seal;

@@ -1,0 +1,9 @@
+//! Any bytes, as an agent prints them, on a terminal.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../../tests/it/fuzz_bodies.rs"]
+mod fuzz_bodies;
+
+fuzz_target!(|bytes: &[u8]| fuzz_bodies::terminal(bytes));

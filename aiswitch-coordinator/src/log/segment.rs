@@ -1,0 +1,179 @@
+//! The files of one log: the one that is written, and those that were put away.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use aiswitch_agent::AgentId;
+use chrono::{DateTime, NaiveDateTime, Utc};
+
+use super::record::{TIME_AT, TIME_BYTES};
+use crate::{Home, HomeError};
+
+/// How the time of its first line stands in the name of a file that was put away.
+const STAMP: &str = "%Y%m%dT%H%M%S%.3fZ";
+
+/// How long a stamp is.
+const STAMP_BYTES: usize = 20;
+
+/// What a log is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LogSource {
+    /// Runs as a whole.
+    Coordinator,
+    /// One agent, in all its runs.
+    Agent(AgentId),
+    /// Samples and alerts.
+    Metrics,
+}
+
+impl LogSource {
+    /// The name of its files, up to the stamp.
+    pub(crate) fn stem(&self) -> &str {
+        match self {
+            Self::Coordinator => "coordinator",
+            Self::Agent(agent) => agent.as_ref(),
+            Self::Metrics => "metrics",
+        }
+    }
+
+    /// The folder of its files.
+    pub(crate) fn folder(&self, home: &Home) -> PathBuf {
+        match self {
+            Self::Coordinator => home.logs_dir(),
+            Self::Agent(_) => home.logs_dir().join("agents"),
+            Self::Metrics => home.logs_dir().join("metrics"),
+        }
+    }
+
+    /// The file that is written.
+    pub fn path(&self, home: &Home) -> PathBuf {
+        self.folder(home).join(format!("{}.log", self.stem()))
+    }
+
+    /// All logs that a home has.
+    ///
+    /// # Errors
+    /// A folder cannot be read.
+    pub fn all(home: &Home) -> Result<Vec<Self>, HomeError> {
+        let mut sources = vec![Self::Coordinator];
+        for name in names(&home.logs_dir().join("agents"))? {
+            let agent = split(&name).and_then(|(stem, ..)| stem.parse().ok());
+            sources.extend(agent.map(Self::Agent));
+        }
+        sources.push(Self::Metrics);
+        sources.sort();
+        sources.dedup();
+        Ok(sources)
+    }
+
+    /// Its files, the oldest first; the one that is written is the last.
+    pub(crate) fn segments(&self, home: &Home) -> Result<Vec<Segment>, HomeError> {
+        let folder = self.folder(home);
+        let mut segments: Vec<Segment> = names(&folder)?
+            .iter()
+            .filter_map(|name| match split(name)? {
+                (stem, first, form) if stem == self.stem() => {
+                    let path = folder.join(name);
+                    Some(Segment { first: first.or_else(|| first_time(&path)), path, form, bytes_max: None })
+                }
+                _ => None,
+            })
+            .collect();
+        segments.sort_by(|a, b| {
+            (a.form == Form::Written, a.first, a.form).cmp(&(b.form == Form::Written, b.first, b.form))
+        });
+        // Between its being complete and the removal of what it was made of, a file is there twice.
+        segments.dedup_by(|later, kept| {
+            later.first == kept.first && later.form == Form::Plain && kept.form == Form::Packed
+        });
+        Ok(segments)
+    }
+}
+
+/// One file of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Segment {
+    pub(crate) path: PathBuf,
+    /// The time of its first line; `None` while it has none.
+    pub(crate) first: Option<DateTime<Utc>>,
+    pub(crate) form: Form,
+    /// How much of it is looked at; `None` for all.
+    pub(crate) bytes_max: Option<u64>,
+}
+
+/// How a file of a log is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Form {
+    /// Put away and compressed.
+    Packed,
+    /// Put away, and not compressed yet.
+    Plain,
+    /// The one that is written.
+    Written,
+}
+
+/// The name of a file that is put away.
+pub(crate) fn stamped(stem: &str, first: DateTime<Utc>) -> String {
+    format!("{stem}-{}.log", first.format(STAMP))
+}
+
+/// The parts of the name of a log's file: stem, time of the first line, form; `None` for other files.
+fn split(name: &str) -> Option<(&str, Option<DateTime<Utc>>, Form)> {
+    let (rest, form) = match name.strip_suffix(".log.zst") {
+        Some(rest) => (rest, Form::Packed),
+        None => (name.strip_suffix(".log")?, Form::Plain),
+    };
+    let stamp = rest.len().checked_sub(STAMP_BYTES).filter(|at| rest.is_char_boundary(*at));
+    let first = stamp
+        .and_then(|at| NaiveDateTime::parse_from_str(&rest[at..], STAMP).ok())
+        .map(|time| time.and_utc());
+    match (first, form) {
+        (Some(first), form) => Some((rest[..rest.len() - STAMP_BYTES].strip_suffix('-')?, Some(first), form)),
+        (None, Form::Plain) if !rest.starts_with('.') => Some((rest, None, Form::Written)),
+        (None, _) => None,
+    }
+}
+
+/// The time of the first line of a file; `None` if it has none.
+pub(crate) fn first_time(path: &Path) -> Option<DateTime<Utc>> {
+    let mut start = [0; TIME_AT + TIME_BYTES];
+    File::open(path).and_then(|mut file| file.read_exact(&mut start)).ok()?;
+    line_time(&start)
+}
+
+/// The time of a line.
+pub(crate) fn line_time(line: &[u8]) -> Option<DateTime<Utc>> {
+    std::str::from_utf8(line.get(TIME_AT..TIME_AT + TIME_BYTES)?).ok()?.parse().ok()
+}
+
+/// The names in a folder; one that is not there has none.
+pub(crate) fn names(folder: &Path) -> Result<Vec<String>, HomeError> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(HomeError::io("read the folder", folder))?,
+    };
+    entries
+        .map(|entry| Ok(entry?.file_name().into_string().ok()))
+        .filter_map(Result::transpose)
+        .collect::<std::io::Result<_>>()
+        .map_err(HomeError::io("read the folder", folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_file_tells_its_log_its_first_line_and_its_form() {
+        let first: DateTime<Utc> = "2026-11-23T10:15:00.123Z".parse().unwrap();
+        let name = stamped("gpt-5", first);
+        assert_eq!(name, "gpt-5-20261123T101500.123Z.log");
+        assert_eq!(split(&name), Some(("gpt-5", Some(first), Form::Plain)));
+        assert_eq!(split(&format!("{name}.zst")), Some(("gpt-5", Some(first), Form::Packed)));
+        assert_eq!(split("gpt-5.log"), Some(("gpt-5", None, Form::Written)));
+        for other in [".gpt-5.log", "gpt-5.log.zst", "gpt-5.txt", "ä.zst", &format!(".{name}.zst.tmp")] {
+            assert_eq!(split(other), None, "{other}");
+        }
+    }
+}
