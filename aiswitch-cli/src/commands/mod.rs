@@ -17,6 +17,7 @@ mod run;
 mod runs;
 mod schema;
 mod secrets;
+mod shell;
 
 use std::process::ExitCode;
 
@@ -51,6 +52,7 @@ pub(crate) fn dispatch(args: &Args, caller: &Caller) -> Result<ExitCode, Error> 
         Verb::LeakCheck { target } => leak_check::leak_check(target, &home()?, caller, &output)?.into(),
         Verb::Preset(verb) => presets::presets(verb, &home()?, caller, &output)?.into(),
         Verb::Apply(apply) => apply::apply(apply, &home()?, caller)?.into(),
+        Verb::Shell(verb) => shell::shell(verb, &home()?, caller, &output)?.into(),
         Verb::Secrets(verb) => secrets::secrets(verb, &home()?, caller, &output)?.into(),
         Verb::Locks(verb) => locks::locks(verb, &home()?, &output)?,
         Verb::Audit(verb) => audit::audit(verb, &home()?, &output)?.into(),
