@@ -16,9 +16,11 @@ use crate::moment::Moment;
 use crate::pick::Pick;
 
 mod presets;
+mod python;
 mod shell;
 
 pub(crate) use presets::{PresetChange, PresetExport, PresetImport, PresetVerb};
+pub(crate) use python::PythonVerb;
 pub(crate) use shell::{ShellName, ShellVerb};
 
 /// What the list of verbs does not say.
@@ -181,6 +183,8 @@ pub(crate) enum Verb {
         /// A verb, or `exit-codes`
         topic: Vec<String>,
     },
+    #[command(flatten)]
+    Python(PythonVerb),
     /// The built-in echo agent: an adapter that speaks the aiswitch protocol on stdin and stdout
     #[command(name = "__echo", hide = true)]
     Echo(EchoArgs),

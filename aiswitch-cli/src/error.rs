@@ -118,6 +118,8 @@ pub(crate) enum Error {
     NothingToRun { preset: PresetName },
     #[error("what is printed here is for a shell, and may hold secrets")]
     ForShellsOnly { shell: String },
+    #[error("variable `{name}` has no value behind it")]
+    NoPair { name: String },
     #[error("no presets are found there")]
     NothingToImport,
     #[error("preset `{name}` did not come out as it went in, and no copy in clear is removed")]

@@ -12,6 +12,7 @@ mod leak_check;
 mod locks;
 mod logs;
 mod presets;
+mod python;
 mod result;
 mod run;
 mod runs;
@@ -60,6 +61,7 @@ pub(crate) fn dispatch(args: &Args, caller: &Caller) -> Result<ExitCode, Error> 
         Verb::Schema { document } => schema::schema(*document, &output).into(),
         Verb::Completions { shell } => completions::completions(*shell, &output).into(),
         Verb::Help { topic } => help::help(topic, &output)?.into(),
+        Verb::Python(verb) => python::python(verb, &home()?, caller, &output)?.into(),
         Verb::Echo(echo) => echo::echo(echo)?.into(),
     };
     output.finish()?;
