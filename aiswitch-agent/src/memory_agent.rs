@@ -7,7 +7,7 @@ use std::pin::Pin;
 use aiswitch_env::Environment;
 use aiswitch_rpc::protocol::{AgentId, PermissionMode, TaskResult, TaskSpec};
 
-use crate::{Agent, AgentError, Driver, Launch, Profile, Resources, RunContext};
+use crate::{Agent, AgentError, Driver, Launch, Profile, Resources, RunContext, Sandbox};
 
 type Answer = Pin<Box<dyn Future<Output = TaskResult> + Send>>;
 
@@ -34,6 +34,8 @@ impl MemoryAgent {
             login: None,
             version_min: None,
             resources: Resources::default(),
+            sandbox: Sandbox::None,
+            folders: Vec::new(),
         };
         Self { profile, answer: Box::new(move |task, context| Box::pin(answer(task, context))) }
     }
