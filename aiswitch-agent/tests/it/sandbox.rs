@@ -38,7 +38,7 @@ fn home(bench: &Bench) -> PathBuf {
 async fn tried(tries: &[&str], sandbox: Sandbox) -> Vec<String> {
     let script: Vec<String> = tries
         .iter()
-        .map(|attempt| format!("if ( {attempt} ) 2>/dev/null; then echo yes; else echo no; fi"))
+        .map(|attempt| format!("if ( {attempt} ) >/dev/null 2>&1; then echo yes; else echo no; fi"))
         .collect();
     let bench = walled(&script.join("\n"), sandbox);
     let mut task = bench.task("");
