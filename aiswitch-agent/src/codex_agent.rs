@@ -1,13 +1,14 @@
 //! Codex, driven through `codex app-server`.
 
 use aiswitch_env::Environment;
-use aiswitch_rpc::protocol::{ErrorKind, PermissionMode, TaskResult, TaskSpec, TaskStatus};
+use aiswitch_rpc::protocol::{ErrorKind, PermissionMode, TaskError, TaskResult, TaskSpec, TaskStatus};
 use aiswitch_rpc::{JsonRpcMember, Options, Peer};
 use serde_json::{Value, json};
 
 use crate::conversation::{Conversation, Stop, ask, check_version, fault, settle};
 use crate::dialect::codex::{self, Turn};
 use crate::process::Launch;
+use crate::worker::not_started;
 use crate::{Agent, AgentError, Profile, RunContext, Sandbox};
 
 /// Codex, driven through `codex app-server`: one process and one turn for each task.
@@ -96,5 +97,16 @@ impl Agent for CodexAgent {
             Some(turn) => turn.into_result(outcome, &ended),
             None => settle(TaskResult::new(TaskStatus::Failed), outcome, None, &ended),
         })
+    }
+    async fn probe(&self, task: TaskSpec, context: RunContext) -> Result<(), TaskError> {
+        let refused = |error: AgentError| not_started(&error);
+        let launch = self.start(&task, &context.environment).map_err(refused)?;
+        let options = Options::default().with_jsonrpc(JsonRpcMember::Optional);
+        let mut conversation = Conversation::spawn(&launch, &context, options).await.map_err(refused)?;
+        let peer = conversation.peer();
+        let has_key = conversation.environment().get(codex::KEY).is_some();
+        let opened = conversation.open(self.open(peer, &task, has_key)).await.map(drop);
+        let ended = conversation.end(&opened).await;
+        opened.map_or_else(|stop| Err(stop.into_error(&ended)), |()| Ok(()))
     }
 }

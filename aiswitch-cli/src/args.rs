@@ -16,8 +16,12 @@ use crate::moment::Moment;
 use crate::pick::Pick;
 
 mod presets;
+mod python;
+mod shell;
 
 pub(crate) use presets::{PresetChange, PresetExport, PresetImport, PresetVerb};
+pub(crate) use python::PythonVerb;
+pub(crate) use shell::{ShellName, ShellVerb};
 
 /// What the list of verbs does not say.
 const AFTER_HELP: &str = "\
@@ -139,6 +143,9 @@ pub(crate) enum Verb {
     ///
     /// The command takes the place of this one: its exit code, its signals and its terminal are its own.
     Apply(ApplyArgs),
+    /// Have `aiswitch apply PRESET` change the shell that it is typed in
+    #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
+    Shell(ShellVerb),
     /// Keep secrets encrypted in presets, each bound to its preset, its variable and where the preset leads
     #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
     Secrets(SecretsVerb),
@@ -176,6 +183,8 @@ pub(crate) enum Verb {
         /// A verb, or `exit-codes`
         topic: Vec<String>,
     },
+    #[command(flatten)]
+    Python(PythonVerb),
     /// The built-in echo agent: an adapter that speaks the aiswitch protocol on stdin and stdout
     #[command(name = "__echo", hide = true)]
     Echo(EchoArgs),
@@ -299,7 +308,7 @@ pub(crate) struct ApplyArgs {
     #[arg(long, value_name = "VARIABLE")]
     pub(crate) keep: Vec<String>,
     /// The command and its arguments
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<std::ffi::OsString>,
 }
 

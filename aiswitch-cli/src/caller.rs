@@ -6,7 +6,8 @@ use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::path::{Path, PathBuf};
 
 use aiswitch_agent::mark_above;
-use aiswitch_coordinator::{Actor, Ambient, Guard, Home};
+use aiswitch_coordinator::{Actor, Ambient, Guard, Home, PresetName};
+use aiswitch_env::{EnvError, SHELL_PRESET, SHELL_VARIABLES};
 use chrono::{DateTime, Utc};
 use tokio::signal::unix::SignalKind;
 
@@ -64,6 +65,20 @@ impl Caller {
         let agent = mark.split_once(':').and_then(|(_, agent)| agent.parse().ok());
         // Who carries a mark that is none is no operator either.
         Actor::Agent(agent.unwrap_or_else(|| "unknown".parse().expect("a good name for an agent")))
+    }
+
+    /// The preset that the caller's shell is under.
+    ///
+    /// # Errors
+    /// It has no preset's name.
+    pub(crate) fn shell_preset(&self) -> Result<Option<PresetName>, EnvError> {
+        let name = self.variable(SHELL_PRESET).map(OsStr::to_string_lossy);
+        name.map(|name| name.parse()).transpose()
+    }
+
+    /// The names of what that preset has set, with spaces between.
+    pub(crate) fn shell_variables(&self) -> String {
+        self.variable(SHELL_VARIABLES).map(|names| names.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
     /// Where another tool may keep presets: what these find below `XDG_CONFIG_HOME` and the user's home.

@@ -114,6 +114,12 @@ pub(crate) enum Error {
         "`{path}` does not hold the value of variable `{name}` of preset `{preset}`, but `***REDACTED***`"
     )]
     RedactedValue { path: PathBuf, preset: String, name: String },
+    #[error("there is no command to run under preset `{preset}`")]
+    NothingToRun { preset: PresetName },
+    #[error("what is printed here is for a shell, and may hold secrets")]
+    ForShellsOnly { shell: String },
+    #[error("variable `{name}` has no value behind it")]
+    NoPair { name: String },
     #[error("no presets are found there")]
     NothingToImport,
     #[error("preset `{name}` did not come out as it went in, and no copy in clear is removed")]
@@ -281,6 +287,10 @@ impl Error {
             Self::RedactedValue { .. } => {
                 Some("export it again with --include-secrets, or write the value there".into())
             }
+            Self::NothingToRun { preset } => Some(format!(
+                "give it one after `--`; or, to change this shell: eval \"$(aiswitch shell init bash)\", then aiswitch apply {preset}"
+            )),
+            Self::ForShellsOnly { shell } => Some(format!("aiswitch shell init {shell} --help says how")),
             Self::NothingToImport => Some("name a file or folder: aiswitch preset import PATH".into()),
             Self::PurgeUnconfirmed => Some("run it at a terminal, or give --yes".into()),
             Self::PresetExists { name } => Some(format!("change it: aiswitch preset edit {name}")),

@@ -39,10 +39,11 @@ pub(crate) enum PresetVerb {
         #[arg(long, value_name = "VARIABLE")]
         unset: Vec<String>,
     },
-    /// Remove a preset
+    /// Remove presets, all or none
     Remove {
-        /// The preset
-        name: PresetName,
+        /// The presets
+        #[arg(required = true)]
+        names: Vec<PresetName>,
     },
     /// Check that every value of every preset can be had
     Validate,
@@ -72,7 +73,7 @@ pub(crate) struct PresetChange {
 }
 
 /// Presets of another tool.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub(crate) struct PresetImport {
     /// A file or folder: what it is, is seen by what is in it
@@ -96,7 +97,7 @@ pub(crate) struct PresetImport {
 }
 
 /// Presets as YAML.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(crate) struct PresetExport {
     /// The presets
     #[arg(required_unless_present = "all")]

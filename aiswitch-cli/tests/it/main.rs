@@ -28,6 +28,7 @@ mod real_agents_run;
 mod run;
 mod sandboxes;
 mod secrets;
+mod shell;
 mod signals;
 mod strict;
 mod terminal;
