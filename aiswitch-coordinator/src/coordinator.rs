@@ -169,6 +169,7 @@ impl Coordinator {
             ready,
             limits: self.limits,
             guard: self.guard.clone(),
+            hidden: self.home.iter().map(|home| home.root().to_owned()).collect(),
             cancel,
             records,
             usage: self.usage.clone(),

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +55,8 @@ pub(crate) struct Start<'a> {
     pub(crate) ready: Ready,
     pub(crate) limits: Limits,
     pub(crate) guard: Option<Guard>,
+    /// Folders that no sandbox opens.
+    pub(crate) hidden: Vec<PathBuf>,
     pub(crate) cancel: CancellationToken,
     /// Where it is kept; `None` keeps nothing.
     pub(crate) records: Option<Records>,
@@ -288,6 +291,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
             output_dir,
             marker: format!("{}:{id}", self.start.id),
             guard: self.start.guard.clone(),
+            hidden: self.start.hidden.clone(),
             timeout: ready.timeout,
             idle_timeout: self.start.plan.idle_timeout,
             cancel: self.stop.child_token(),
