@@ -32,5 +32,6 @@ mod shell;
 mod signals;
 mod strict;
 mod terminal;
+mod tokens;
 mod vault;
 mod verbs;
