@@ -1,12 +1,14 @@
 //! Decoding and encoding by size, each beside what it is made of; throughput in bytes of the message.
 //!
-//! `taskset -c 1 cargo bench -p aiswitch-benches --bench rpc_framing`
+//! `taskset -c 1 cargo bench -p aiswitch-benches --bench rpc_framing`, or the ratios of paired rounds alone:
+//! `taskset -c 1 cargo bench -p aiswitch-benches --features peers --bench rpc_framing -- --ratios`
 
 use std::hint::black_box;
+use std::time::{Duration, Instant};
 
 use aiswitch_rpc::codec::{Decoder, Framing, encode_frame};
 use aiswitch_rpc::message::{self, JsonRpcMember, Message};
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -116,88 +118,158 @@ fn decode_lsp_server(stream: &[u8]) -> usize {
     count
 }
 
-fn decode(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("decode");
-    for shape in ["text", "items"] {
-        for bytes in [128, 1024, 64 * 1024, 1024 * 1024] {
-            let message = message(shape, bytes);
-            let stream = message.repeat((STREAM_BYTES / message.len()).max(1));
-            group.throughput(Throughput::Bytes(stream.len() as u64));
-            let id = |name: &str| BenchmarkId::new(format!("{shape}/{name}"), bytes);
-            group.bench_function(id("aiswitch-rpc"), |bench| {
-                let mut decoder = Decoder::new(Framing::Lines, FRAME_BYTES_MAX);
-                bench.iter(|| decode_ours(&mut decoder, black_box(&stream)));
-            });
-            group.bench_function(id("reference"), |bench| {
-                let mut buffer = Vec::new();
-                bench.iter(|| decode_reference(&mut buffer, black_box(&stream)));
-            });
-            #[cfg(feature = "peers")]
-            {
-                let body = &message[..message.len() - 1];
-                let framed = [format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes(), body].concat();
-                let stream = framed.repeat((STREAM_BYTES / framed.len()).max(1));
-                group.bench_function(id("lsp-server"), |bench| {
-                    bench.iter(|| decode_lsp_server(black_box(&stream)));
-                });
-            }
-        }
+/// One way to do the work, by its name; a call does all of it once.
+type Contender = (&'static str, Box<dyn FnMut()>);
+
+fn decoders(shape: &str, bytes: usize) -> (usize, Vec<Contender>) {
+    let message = message(shape, bytes);
+    let stream = message.repeat((STREAM_BYTES / message.len()).max(1));
+    let stream_bytes = stream.len();
+    let mut decoder = Decoder::new(Framing::Lines, FRAME_BYTES_MAX);
+    let mut buffer = Vec::new();
+    let copy = stream.clone();
+    #[cfg_attr(not(feature = "peers"), expect(unused_mut, reason = "only peers are added"))]
+    let mut contenders: Vec<Contender> = vec![
+        (
+            "reference",
+            Box::new(move || {
+                black_box(decode_reference(&mut buffer, black_box(&copy)));
+            }),
+        ),
+        (
+            "aiswitch-rpc",
+            Box::new(move || {
+                black_box(decode_ours(&mut decoder, black_box(&stream)));
+            }),
+        ),
+    ];
+    #[cfg(feature = "peers")]
+    {
+        let body = &message[..message.len() - 1];
+        let framed = [format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes(), body].concat();
+        let stream = framed.repeat((STREAM_BYTES / framed.len()).max(1));
+        contenders.push((
+            "lsp-server",
+            Box::new(move || {
+                black_box(decode_lsp_server(black_box(&stream)));
+            }),
+        ));
     }
-    group.finish();
+    (stream_bytes, contenders)
 }
 
-fn encode(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("encode");
-    for shape in ["text", "items"] {
-        for bytes in [128, 1024, 64 * 1024] {
-            let params = params(shape, bytes);
-            group.throughput(Throughput::Bytes(message(shape, bytes).len() as u64));
-            let id = |name: &str| BenchmarkId::new(format!("{shape}/{name}"), bytes);
-            let mut out = Vec::new();
-            group.bench_function(id("derive"), |bench| {
-                bench.iter(|| {
-                    out.clear();
-                    encode_derive(black_box(&params), &mut out);
-                    out.push(b'\n');
-                    out.len()
-                });
-            });
-            group.bench_function(id("aiswitch-rpc"), |bench| {
-                bench.iter(|| {
-                    out.clear();
-                    let version = JsonRpcMember::Required;
-                    match black_box(&params) {
-                        Params::Text(text) => message::write_request(&mut out, version, 1234, "echo", text),
-                        Params::Items(items) => {
-                            message::write_request(&mut out, version, 1234, "echo", items)
+fn encode_ours(params: &Params, out: &mut Vec<u8>) {
+    let version = JsonRpcMember::Required;
+    match params {
+        Params::Text(text) => message::write_request(out, version, 1234, "echo", text),
+        Params::Items(items) => message::write_request(out, version, 1234, "echo", items),
+    }
+    .expect("a request can be written");
+    out.push(b'\n');
+}
+
+fn encoders(shape: &str, bytes: usize) -> (usize, Vec<Contender>) {
+    let raw = match &params(shape, bytes) {
+        Params::Text(text) => serde_json::value::to_raw_value(text),
+        Params::Items(items) => serde_json::value::to_raw_value(items),
+    }
+    .expect("params can be written");
+    let writer = |write: fn(&Params, &mut Vec<u8>)| {
+        let (params, mut out) = (params(shape, bytes), Vec::new());
+        Box::new(move || {
+            out.clear();
+            write(black_box(&params), &mut out);
+            black_box(out.len());
+        })
+    };
+    let derive = |params: &Params, out: &mut Vec<u8>| {
+        encode_derive(params, out);
+        out.push(b'\n');
+    };
+    let mut out = Vec::new();
+    let pass_through = move || {
+        out.clear();
+        let parts = [
+            br#"{"jsonrpc":"2.0","id":1234,"method":"echo","params":"#,
+            black_box(&raw).get().as_bytes(),
+            b"}",
+        ];
+        encode_frame(Framing::Lines, &parts, &mut out);
+        black_box(out.len());
+    };
+    let contenders: Vec<Contender> = vec![
+        ("derive", writer(derive)),
+        ("aiswitch-rpc", writer(encode_ours)),
+        ("aiswitch-rpc, raw params", Box::new(pass_through)),
+    ];
+    (message(shape, bytes).len(), contenders)
+}
+
+type Contenders = fn(&str, usize) -> (usize, Vec<Contender>);
+
+/// What is measured, by which contenders, at which sizes.
+const GROUPS: [(&str, Contenders, &[usize]); 2] = [
+    ("decode", decoders, &[128, 1024, 64 * 1024, 1024 * 1024]),
+    ("encode", encoders, &[128, 1024, 64 * 1024]),
+];
+
+fn all(criterion: &mut Criterion) {
+    for (name, contenders, sizes) in GROUPS {
+        let mut group = criterion.benchmark_group(name);
+        for shape in ["text", "items"] {
+            for &bytes in sizes {
+                let (total_bytes, contenders) = contenders(shape, bytes);
+                group.throughput(Throughput::Bytes(total_bytes as u64));
+                for (name, mut run) in contenders {
+                    group.bench_function(BenchmarkId::new(format!("{shape}/{name}"), bytes), |bench| {
+                        bench.iter(&mut run);
+                    });
+                }
+            }
+        }
+        group.finish();
+    }
+}
+
+/// Prints how many times faster than the first contender each other one is: the median of paired rounds.
+#[expect(clippy::print_stdout, reason = "a table is what it makes")]
+fn ratios() {
+    const ROUNDS: usize = 25;
+    const ROUND: Duration = Duration::from_millis(4);
+    for (group, contenders, sizes) in GROUPS {
+        for shape in ["text", "items"] {
+            for &bytes in sizes {
+                let (_, mut contenders) = contenders(shape, bytes);
+                let mut rounds: Vec<Vec<f64>> = vec![Vec::new(); contenders.len()];
+                for _ in 0..ROUNDS {
+                    for ((_, run), times) in contenders.iter_mut().zip(&mut rounds) {
+                        let (start, mut count) = (Instant::now(), 0_u32);
+                        while start.elapsed() < ROUND {
+                            (0..16).for_each(|_| run());
+                            count += 16;
                         }
+                        times.push(start.elapsed().as_secs_f64() / f64::from(count));
                     }
-                    .expect("a request can be written");
-                    out.push(b'\n');
-                    out.len()
+                }
+                let row = contenders.iter().zip(&rounds).map(|((name, _), times)| {
+                    let mut ratios: Vec<f64> =
+                        rounds[0].iter().zip(times).map(|(base, time)| base / time).collect();
+                    ratios.sort_by(f64::total_cmp);
+                    format!("{name} {:.2}", ratios[ROUNDS / 2])
                 });
-            });
-            let raw = match &params {
-                Params::Text(text) => serde_json::value::to_raw_value(text),
-                Params::Items(items) => serde_json::value::to_raw_value(items),
+                println!("{group} {shape} {bytes}: {}", row.collect::<Vec<_>>().join(" | "));
             }
-            .expect("params can be written");
-            group.bench_function(id("aiswitch-rpc, raw params"), |bench| {
-                bench.iter(|| {
-                    out.clear();
-                    let parts = [
-                        br#"{"jsonrpc":"2.0","id":1234,"method":"echo","params":"#,
-                        black_box(&raw).get().as_bytes(),
-                        b"}",
-                    ];
-                    encode_frame(Framing::Lines, &parts, &mut out);
-                    out.len()
-                });
-            });
         }
     }
-    group.finish();
 }
 
-criterion_group!(benches, decode, encode);
-criterion_main!(benches);
+criterion_group!(benches, all);
+
+fn main() {
+    if std::env::args().any(|argument| argument == "--ratios") {
+        ratios();
+    } else {
+        benches();
+        Criterion::default().configure_from_args().final_summary();
+    }
+}

@@ -1,13 +1,14 @@
 //! An agent that speaks the Agent Client Protocol.
 
 use aiswitch_env::Environment;
-use aiswitch_rpc::protocol::{ErrorKind, PermissionMode, TaskResult, TaskSpec, TaskStatus};
+use aiswitch_rpc::protocol::{ErrorKind, PermissionMode, TaskError, TaskResult, TaskSpec, TaskStatus};
 use aiswitch_rpc::{Options, Peer};
 use serde_json::Value;
 
 use crate::conversation::{Conversation, Stop, ask, check_version, fault, settle};
 use crate::dialect::acp::{self, Turn};
 use crate::process::Launch;
+use crate::worker::not_started;
 use crate::{Agent, AgentError, Driver, Profile, RunContext};
 
 /// Keeps Gemini CLI from starting itself a second time.
@@ -170,5 +171,15 @@ impl Agent for AcpAgent {
             Some(turn) => turn.into_result(outcome, &ended),
             None => settle(TaskResult::new(TaskStatus::Failed), outcome, None, &ended),
         })
+    }
+    async fn probe(&self, task: TaskSpec, context: RunContext) -> Result<(), TaskError> {
+        let refused = |error: AgentError| not_started(&error);
+        let launch = self.start(&task, &context.environment).map_err(refused)?;
+        let mut conversation =
+            Conversation::spawn(&launch, &context, Options::default()).await.map_err(refused)?;
+        let peer = conversation.peer();
+        let opened = conversation.open(self.open(peer, &task)).await.map(drop);
+        let ended = conversation.end(&opened).await;
+        opened.map_or_else(|stop| Err(stop.into_error(&ended)), |()| Ok(()))
     }
 }

@@ -14,6 +14,7 @@ use crate::dialect::claude::{self, Ending, Fact, Failure, Question, Transcript, 
 use crate::dialect::{is_older, qwen};
 use crate::permission::{Ask, decide};
 use crate::process::{Child, Ended, Launch, find_program};
+use crate::worker::not_started;
 use crate::{Agent, AgentError, AgentEvent, Decision, Driver, Profile, RunContext};
 
 /// What both programs are started with.
@@ -72,6 +73,27 @@ impl ClaudeAgent {
         Ok(profile)
     }
 
+    async fn talk(&self, task: TaskSpec, context: RunContext, goal: Goal) -> Result<TaskResult, AgentError> {
+        let Some(launch) = self.launch(&task, &context.environment)? else {
+            return Err(AgentError::NoCommand { agent: self.profile.id.clone() });
+        };
+        let (child, pipes) = Child::spawn(&launch, &context).await?;
+        let talk = Talk {
+            vendor: self.vendor,
+            profile: &self.profile,
+            goal,
+            transcript: Transcript::new(self.vendor, task.session_id.is_some()),
+            stdin: pipes.stdin,
+            outbox: Vec::new(),
+            step: Step::Initialize,
+            stop: None,
+            deadline: Some(Instant::now() + context.limits.start_timeout),
+            task,
+            context,
+        };
+        Ok(talk.run(child, pipes.stdout).await)
+    }
+
     fn args(&self, task: &TaskSpec) -> Vec<String> {
         let own: &[&str] = match (self.vendor, task.mode) {
             (Vendor::Claude, _) => &CLAUDE_ARGS,
@@ -108,23 +130,16 @@ impl Agent for ClaudeAgent {
     }
 
     async fn run(&self, task: TaskSpec, context: RunContext) -> Result<TaskResult, AgentError> {
-        let Some(launch) = self.launch(&task, &context.environment)? else {
-            return Err(AgentError::NoCommand { agent: self.profile.id.clone() });
-        };
-        let (child, pipes) = Child::spawn(&launch, &context).await?;
-        let talk = Talk {
-            vendor: self.vendor,
-            profile: &self.profile,
-            transcript: Transcript::new(self.vendor, task.session_id.is_some()),
-            stdin: pipes.stdin,
-            outbox: Vec::new(),
-            step: Step::Initialize,
-            stop: None,
-            deadline: Some(Instant::now() + context.limits.start_timeout),
-            task,
-            context,
-        };
-        Ok(talk.run(child, pipes.stdout).await)
+        self.talk(task, context, Goal::Answer).await
+    }
+
+    async fn probe(&self, task: TaskSpec, context: RunContext) -> Result<(), TaskError> {
+        let result = self.talk(task, context, Goal::Ready).await.map_err(|error| not_started(&error))?;
+        match (result.status, result.error) {
+            (TaskStatus::Completed, _) => Ok(()),
+            (_, Some(error)) => Err(error),
+            (_, None) => Err(error(ErrorKind::Timeout, "it was stopped before it was ready".to_owned())),
+        }
     }
 }
 
@@ -139,6 +154,15 @@ fn script_of(program: &Path) -> Option<PathBuf> {
     let beside = real.parent()?.join("cli.js");
     let shims = [bin.join("..").join(package), bin.join("../lib/node_modules").join(package)];
     [beside].into_iter().chain(shims).find(|script| script.is_file())
+}
+
+/// What a talk is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    /// The answer to the prompt.
+    Answer,
+    /// To see that the program could be given the prompt.
+    Ready,
 }
 
 /// How far the talk with a program is; each step but the last one waits for an answer.
@@ -190,12 +214,15 @@ enum End {
     Failed(TaskError),
     /// It was asked to stop, and was not waited for any longer.
     Stopped,
+    /// It could be given the prompt, and is not.
+    Ready,
 }
 
 /// The talk with one program about one task.
 struct Talk<'a> {
     vendor: Vendor,
     profile: &'a Profile,
+    goal: Goal,
     task: TaskSpec,
     context: RunContext,
     transcript: Transcript,
@@ -216,8 +243,10 @@ impl Talk<'_> {
         drop(stdin);
         let ended = match (&end, vendor) {
             // Qwen Code lingers for seconds after its last tool; what it keeps of a session is written by then.
-            (End::Ended(_), Vendor::Claude) | (End::Gone, _) => child.finish().await,
-            (End::Ended(_), Vendor::Qwen) | (End::Failed(_) | End::Stopped, _) => child.stop().await,
+            (End::Ended(_) | End::Ready, Vendor::Claude) | (End::Gone, _) => child.finish().await,
+            (End::Ended(_) | End::Ready, Vendor::Qwen) | (End::Failed(_) | End::Stopped, _) => {
+                child.stop().await
+            }
         };
         result(transcript, end, stop, &ended)
     }
@@ -282,7 +311,7 @@ impl Talk<'_> {
                 }
                 Fact::Ended(_) if self.step == Step::Total => {
                     self.transcript.start_here();
-                    self.work();
+                    return self.work();
                 }
                 Fact::Ended(ending) => {
                     if let Some(usage) = ending.usage {
@@ -311,7 +340,7 @@ impl Talk<'_> {
                     Vendor::Qwen if self.task.session_id.is_some() => {
                         self.ask(Step::Commands, &json!({"subtype": "supported_commands"}));
                     }
-                    _ => self.work(),
+                    _ => return self.work(),
                 }
             }
             (Step::Settings, Ok(settings)) => match claude::ask_always(&settings) {
@@ -321,14 +350,14 @@ impl Talk<'_> {
                         &json!({"subtype": "apply_flag_settings", "settings": settings}),
                     );
                 }
-                None => self.work(),
+                None => return self.work(),
             },
             (Step::Commands, Ok(answer)) if qwen::can_tell_total(&answer) => {
                 self.step = Step::Total;
                 self.send(&claude::prompt(&format!("/{}", qwen::TOTAL_COMMAND)));
             }
             // Without it the usage of this task alone is not known, which is no reason to refuse the task.
-            (Step::Commands, _) | (Step::AskAlways, Ok(_)) => self.work(),
+            (Step::Commands, _) | (Step::AskAlways, Ok(_)) => return self.work(),
             (Step::Settings | Step::AskAlways, Err(_)) => {
                 let message =
                     "it cannot be kept to the mode `read-only`: it does not tell its permission rules";
@@ -355,12 +384,16 @@ impl Talk<'_> {
         TaskError { hint, ..error(ErrorKind::Config, message) }
     }
 
-    /// Gives the prompt.
-    fn work(&mut self) {
+    /// Gives the prompt, if that is what the talk is for.
+    fn work(&mut self) -> Option<End> {
+        if self.goal == Goal::Ready {
+            return Some(End::Ready);
+        }
         self.step = Step::Work;
         self.deadline = None;
         let prompt = claude::prompt(&self.task.prompt);
         self.send(&prompt);
+        None
     }
 
     async fn decide(&mut self, question: &Question) {
@@ -437,6 +470,7 @@ fn result(transcript: Transcript, end: End, stop: Option<Stop>, ended: &Ended) -
             }
         }
         End::Failed(error) => Some(error.into()),
+        End::Ready => return TaskResult { status: TaskStatus::Completed, ..result },
         End::Gone | End::Stopped => {
             let error = claude::refusal(&ended.stderr_tail).or_else(|| retried.clone());
             Some(error.unwrap_or_else(|| ended.without_answer()).into())

@@ -5,6 +5,7 @@ use aiswitch_rpc::protocol::{ErrorKind, TaskError, TaskResult, TaskSpec, TaskSta
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::process::{Child, Ended, Exit, Launch, Pipes, over, unreadable};
+use crate::worker::{no_session, not_started};
 use crate::{Agent, AgentError, AgentEvent, Profile, RunContext};
 
 /// How much is read from the program at once, in bytes.
@@ -63,6 +64,13 @@ impl Agent for CommandAgent {
                 }
             }
         })
+    }
+
+    async fn probe(&self, task: TaskSpec, context: RunContext) -> Result<(), TaskError> {
+        if task.session_id.is_some() {
+            return Err(no_session());
+        }
+        self.launch(&task, &context.environment).map(drop).map_err(|error| not_started(&error))
     }
 }
 

@@ -26,6 +26,8 @@ pub struct RunContext {
     pub marker: String,
     /// What guards the agent's processes; `None` holds them by their process group and their mark alone.
     pub guard: Option<Guard>,
+    /// Folders that no sandbox opens, beside those that usually hold keys.
+    pub hidden: Vec<PathBuf>,
 }
 
 /// How much an agent may print, and how long it may take to stop.
@@ -39,6 +41,12 @@ pub struct Limits {
     pub stop_grace: Duration,
     /// How long an agent may take to answer the first question of its protocol.
     pub start_timeout: Duration,
+    /// How long an agent that speaks the aiswitch protocol may say nothing before it is asked whether it is there.
+    pub ping_after: Duration,
+    /// How long it may take to answer that, before it is asked again.
+    pub ping_timeout: Duration,
+    /// How many such questions it may leave unanswered; then it is hung, and ended.
+    pub pings_missed_max: u32,
 }
 
 impl Default for Limits {
@@ -47,7 +55,10 @@ impl Default for Limits {
             frame_bytes_max: 16 * 1024 * 1024,
             output_bytes_max: 256 * 1024 * 1024,
             stop_grace: Duration::from_secs(5),
-            start_timeout: Duration::from_mins(1),
+            start_timeout: Duration::from_secs(30),
+            ping_after: Duration::from_secs(15),
+            ping_timeout: Duration::from_secs(5),
+            pings_missed_max: 3,
         }
     }
 }

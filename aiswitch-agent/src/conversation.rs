@@ -69,6 +69,19 @@ pub(crate) enum Stop {
     Failed(TaskError),
 }
 
+impl Stop {
+    /// The error of a program that did not get ready.
+    pub(crate) fn into_error(self, ended: &Ended) -> TaskError {
+        match self {
+            Self::Failed(error) => error,
+            Self::Closed => ended.without_answer(),
+            Self::Interrupted | Self::Cancelled => {
+                fault(ErrorKind::Timeout, "it was stopped before it was ready".to_owned())
+            }
+        }
+    }
+}
+
 /// What a program sends of its own accord.
 #[derive(Debug)]
 enum Incoming {

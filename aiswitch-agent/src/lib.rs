@@ -18,6 +18,8 @@ mod dialect;
 mod enforcement;
 mod error;
 mod event;
+mod health;
+mod keeper;
 mod life;
 mod live_agent;
 mod memory_agent;
@@ -29,7 +31,9 @@ mod resources;
 mod restart;
 mod rpc_agent;
 mod rpc_child;
+mod sandbox;
 mod spec;
+mod worker;
 
 pub use access::{ACCESS, Access, Role, access};
 pub use aiswitch_rpc::protocol::{
@@ -42,7 +46,7 @@ pub use enforcement::{Enforcement, Promise, Supervision, Tier};
 pub use error::AgentError;
 pub use event::{AgentEvent, Decision, EventSender, ToolPhase, event_channel};
 pub use life::{LifeEvent, LifeState};
-pub use live_agent::{LiveAgent, LiveError, LiveStatus, Replay};
+pub use live_agent::{LiveAgent, LiveError, LiveStatus, Replay, Turn};
 pub use memory_agent::MemoryAgent;
 pub use process::{
     GUARD_MARKER, Guard, Launch, MARKER, become_program, foreground, guard_main, mark_above, reclaim, sweep,
@@ -51,6 +55,7 @@ pub use profile::Profile;
 pub use registry::{BuiltIn, built_in, built_ins};
 pub use resources::{Resource, Resources, Unenforced};
 pub use restart::{Restart, RestartPolicy, Restarts};
+pub use sandbox::Sandbox;
 pub use spec::{AgentSpec, Driver, SpecDuration};
 
 /// One agent: something that is given a task and answers it.
@@ -83,4 +88,15 @@ pub trait Agent: std::fmt::Debug + Send + Sync {
     /// # Cancel safety
     /// Dropping the future kills the agent's processes at once; its answer is lost.
     async fn run(&self, task: TaskSpec, context: RunContext) -> Result<TaskResult, AgentError>;
+
+    /// Gets the agent as far as it could be given this task, with the session that it names, gives it nothing, and ends
+    /// every process that it started for that.
+    ///
+    /// # Errors
+    /// Why it could not be given the task. A missing or wrong key shows itself only where the vendor's program looks at it
+    /// before the first request.
+    ///
+    /// # Cancel safety
+    /// Dropping the future kills the agent's processes at once.
+    async fn probe(&self, task: TaskSpec, context: RunContext) -> Result<(), TaskError>;
 }

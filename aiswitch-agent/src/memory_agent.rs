@@ -5,9 +5,10 @@ use std::future::Future;
 use std::pin::Pin;
 
 use aiswitch_env::Environment;
-use aiswitch_rpc::protocol::{AgentId, PermissionMode, TaskResult, TaskSpec};
+use aiswitch_rpc::protocol::{AgentId, PermissionMode, TaskError, TaskResult, TaskSpec};
 
-use crate::{Agent, AgentError, Driver, Launch, Profile, Resources, RunContext};
+use crate::worker::not_started;
+use crate::{Agent, AgentError, Driver, Launch, Profile, Resources, RunContext, Sandbox};
 
 type Answer = Pin<Box<dyn Future<Output = TaskResult> + Send>>;
 
@@ -34,6 +35,8 @@ impl MemoryAgent {
             login: None,
             version_min: None,
             resources: Resources::default(),
+            sandbox: Sandbox::None,
+            folders: Vec::new(),
         };
         Self { profile, answer: Box::new(move |task, context| Box::pin(answer(task, context))) }
     }
@@ -58,5 +61,9 @@ impl Agent for MemoryAgent {
     async fn run(&self, task: TaskSpec, context: RunContext) -> Result<TaskResult, AgentError> {
         self.profile.accept(&task)?;
         Ok((self.answer)(task, context).await)
+    }
+
+    async fn probe(&self, task: TaskSpec, _: RunContext) -> Result<(), TaskError> {
+        self.profile.accept(&task).map_err(|error| not_started(&error))
     }
 }

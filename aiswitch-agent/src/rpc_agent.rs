@@ -9,8 +9,10 @@ use aiswitch_rpc::protocol::{
 use aiswitch_rpc::{CallError, Options};
 
 use crate::adapter_door::AdapterDoor;
+use crate::health::Liveness;
 use crate::process::Launch;
 use crate::rpc_child::{RpcChild, Trouble};
+use crate::worker::{Worker, no_session, not_started};
 use crate::{Agent, AgentError, AgentEvent, Decision, Profile, RunContext};
 
 /// A child that speaks the aiswitch protocol.
@@ -44,6 +46,22 @@ impl Agent for RpcAgent {
         };
         Ok(talk.end(end).await)
     }
+
+    async fn probe(&self, task: TaskSpec, context: RunContext) -> Result<(), TaskError> {
+        let refused = |error: AgentError| not_started(&error);
+        let launch = self.profile.launch(&task, &context.environment, [""; 0]).map_err(refused)?;
+        let needs_session = task.session_id.is_some();
+        let mut talk = Box::new(Talk::spawn(&launch, task, context).await.map_err(refused)?);
+        if let Err(end) = talk.greet().await {
+            return Err(talk.give_up(end).await);
+        }
+        let can_resume = talk.capabilities.sessions;
+        talk.shut_down().await;
+        if needs_session && !can_resume {
+            return Err(no_session());
+        }
+        Ok(())
+    }
 }
 
 /// The talk with one child about one task, or about one after the other.
@@ -52,6 +70,8 @@ pub(crate) struct Talk {
     hear: AdapterDoor,
     task: TaskSpec,
     context: RunContext,
+    capabilities: Capabilities,
+    liveness: Liveness,
     answer: String,
     denials: Vec<Denial>,
 }
@@ -61,6 +81,8 @@ pub(crate) enum End {
     Answered(TaskResult),
     Cancelled(Option<TaskResult>),
     Failed(TaskError),
+    /// The child answers nothing any more.
+    Hung(TaskError),
     /// The child closed its output.
     Gone,
 }
@@ -74,50 +96,25 @@ impl Talk {
     ) -> Result<Self, AgentError> {
         let (hear, router) = AdapterDoor::new(&task);
         let child = RpcChild::spawn(launch, &context, router, Options::default()).await?;
-        Ok(Self { child, hear, task, context, answer: String::new(), denials: Vec::new() })
-    }
-
-    /// Begins the talk about the next task.
-    pub(crate) fn next(&mut self, task: TaskSpec) {
-        self.hear.give(&task);
-        self.task = task;
-        self.answer.clear();
-        self.denials.clear();
-    }
-
-    /// Waits until the child has no more to say while it has no task; gives the fault, if there is one.
-    pub(crate) async fn fault(&mut self) -> Option<TaskError> {
-        loop {
-            tokio::select! {
-                Some(event) = self.hear.recv() => self.context.events.send(event).await,
-                trouble = self.child.next_trouble() => match trouble? {
-                    Trouble::Fatal(error) => return Some(error),
-                    Trouble::Unknown(line) => self.context.events.send(AgentEvent::Unknown { line }).await,
-                },
-            }
-        }
-    }
-
-    /// Asks the child to end, and ends it.
-    pub(crate) async fn shut_down(self) {
-        let grace = self.context.limits.stop_grace;
-        let params = AgentShutdownParams { grace_ms: u64::try_from(grace.as_millis()).ok() };
-        let peer = self.child.peer.clone();
-        // An adapter that does not know the question is told enough by the end of its input.
-        drop(tokio::time::timeout(grace, peer.call::<AgentShutdown>(&params)).await);
-        self.child.finish(&self.context).await;
-    }
-
-    /// Ends the child at once; gives the error of one that ended by itself.
-    pub(crate) async fn give_up(self) -> TaskError {
-        self.child.stop(&self.context).await.without_answer()
+        let liveness = Liveness::new(context.limits);
+        let capabilities = Capabilities::default();
+        Ok(Self {
+            child,
+            hear,
+            task,
+            context,
+            capabilities,
+            liveness,
+            answer: String::new(),
+            denials: Vec::new(),
+        })
     }
 
     /// Greets the child.
     ///
     /// # Errors
     /// The child is not one to be given a task.
-    pub(crate) async fn greet(&mut self) -> Result<(), End> {
+    async fn greet_child(&mut self) -> Result<(), End> {
         let greeting = InitializeParams {
             protocol_version: PROTOCOL_VERSION,
             client: Party { name: "aiswitch".into(), version: env!("CARGO_PKG_VERSION").into() },
@@ -137,7 +134,10 @@ impl Talk {
             () = self.context.cancel.cancelled() => return Err(End::Cancelled(None)),
         };
         match greeted {
-            Ok(Ok(hello)) if hello.protocol_version == PROTOCOL_VERSION => Ok(()),
+            Ok(Ok(hello)) if hello.protocol_version == PROTOCOL_VERSION => {
+                self.capabilities = hello.capabilities;
+                Ok(())
+            }
             Ok(Ok(hello)) => {
                 let theirs = hello.protocol_version;
                 Err(End::Failed(protocol(format!("it speaks version {theirs}, not {PROTOCOL_VERSION}"))))
@@ -150,22 +150,30 @@ impl Talk {
     }
 
     /// Gives the child the task, and hears it out.
-    pub(crate) async fn assign(&mut self) -> End {
+    async fn assign(&mut self) -> End {
         let peer = self.child.peer.clone();
         let task = self.task.clone();
         let answer = peer.call::<TaskAssign>(&task);
         tokio::pin!(answer);
         let cancel = self.context.cancel.clone();
+        // One that cannot be told to stop need not read while it works, and so cannot be asked whether it is there.
+        let hears_while_busy = self.capabilities.cancel;
+        self.liveness.heard();
         // Events first: all that was said before the answer is told before it.
         let answered = loop {
             tokio::select! {
                 biased;
-                Some(event) = self.hear.recv() => self.tell(event).await,
+                Some(event) = self.hear.recv() => {
+                    self.liveness.heard();
+                    self.tell(event).await;
+                }
                 error = fatal(&mut self.child, &self.context) => return End::Failed(error),
                 answered = &mut answer => break Some(answered),
                 () = cancel.cancelled() => break None,
+                problem = self.liveness.hung(&peer), if hears_while_busy => return End::Hung(problem),
             }
         };
+        self.liveness.heard();
         match answered {
             Some(Ok(result)) => End::Answered(result),
             Some(Err(error)) => End::of(&error),
@@ -213,18 +221,88 @@ impl Talk {
                 child.stop(&context).await;
                 failed(error)
             }
+            End::Hung(error) => {
+                shut_down(child, &context).await;
+                failed(error)
+            }
             End::Gone => failed(child.finish(&context).await.without_answer()),
         };
         whole(result, answer, denials)
     }
+}
 
-    /// A result with what the child has said before it, while the child goes on.
-    pub(crate) async fn result(&mut self, result: TaskResult) -> TaskResult {
+#[async_trait::async_trait]
+impl Worker for Talk {
+    async fn greet(&mut self) -> Result<(), End> {
+        self.greet_child().await
+    }
+
+    async fn work(&mut self, task: TaskSpec) -> End {
+        self.hear.give(&task);
+        self.task = task;
+        self.answer.clear();
+        self.denials.clear();
+        self.assign().await
+    }
+
+    async fn whole(&mut self, result: TaskResult) -> TaskResult {
         while let Some(event) = self.hear.try_recv() {
             self.tell(event).await;
         }
         whole(result, std::mem::take(&mut self.answer), std::mem::take(&mut self.denials))
     }
+
+    async fn idle(&mut self) -> End {
+        let peer = self.child.peer.clone();
+        loop {
+            tokio::select! {
+                biased;
+                Some(event) = self.hear.recv() => {
+                    self.liveness.heard();
+                    self.context.events.send(event).await;
+                }
+                trouble = self.child.next_trouble() => match trouble {
+                    Some(Trouble::Fatal(error)) => return End::Failed(error),
+                    Some(Trouble::Unknown(line)) => {
+                        self.liveness.heard();
+                        self.context.events.send(AgentEvent::Unknown { line }).await;
+                    }
+                    None => return End::Gone,
+                },
+                problem = self.liveness.hung(&peer) => return End::Hung(problem),
+            }
+        }
+    }
+
+    async fn shut_down(self: Box<Self>) {
+        shut_down(self.child, &self.context).await;
+    }
+
+    async fn give_up(self: Box<Self>, end: End) -> TaskError {
+        match end {
+            End::Hung(problem) => {
+                shut_down(self.child, &self.context).await;
+                problem
+            }
+            End::Failed(problem) => {
+                self.child.stop(&self.context).await;
+                problem
+            }
+            End::Answered(_) | End::Cancelled(_) | End::Gone => {
+                self.child.stop(&self.context).await.without_answer()
+            }
+        }
+    }
+}
+
+/// Asks a child to end, and ends it: the question, the end of its input, SIGTERM, SIGKILL, each with its time.
+async fn shut_down(child: RpcChild, context: &RunContext) {
+    let grace = context.limits.stop_grace;
+    let params = AgentShutdownParams { grace_ms: u64::try_from(grace.as_millis()).ok() };
+    let peer = child.peer.clone();
+    // An adapter that does not know the question is told enough by the end of its input.
+    drop(tokio::time::timeout(grace, peer.call::<AgentShutdown>(&params)).await);
+    child.finish(context).await;
 }
 
 /// A task that failed.

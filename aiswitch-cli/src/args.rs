@@ -10,10 +10,19 @@ use aiswitch_coordinator::{
 };
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
+use jiff::tz::TimeZone;
 use regex::Regex;
 
 use crate::moment::Moment;
 use crate::pick::Pick;
+
+mod presets;
+mod python;
+mod shell;
+
+pub(crate) use presets::{PresetChange, PresetExport, PresetImport, PresetVerb};
+pub(crate) use python::PythonVerb;
+pub(crate) use shell::{ShellName, ShellVerb};
 
 /// What the list of verbs does not say.
 const AFTER_HELP: &str = "\
@@ -50,6 +59,79 @@ pub(crate) struct Common {
     /// Say nothing on stderr but errors
     #[arg(short, long, global = true, help_heading = "Common options")]
     pub(crate) quiet: bool,
+}
+
+/// What `tokens` shows.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct TokensArgs {
+    /// What to do instead of showing
+    #[command(subcommand)]
+    pub(crate) verb: Option<TokensVerb>,
+    /// What to sum up by
+    #[arg(value_enum, default_value_t = TokensBy::Daily)]
+    pub(crate) by: TokensBy,
+    /// Not before this time: `10m`, `2h` or `3d` ago, a date such as 2026-11-23, or a time such as 2026-11-23T10:15
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<Moment>,
+    /// Before this time
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<Moment>,
+    /// Only this agent
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) agent: Option<String>,
+    /// Only this model
+    #[arg(short, long)]
+    pub(crate) model: Option<String>,
+    /// The zone of days, weeks and months, such as Europe/Berlin [default: that of the system]
+    #[arg(long, value_name = "ZONE", value_parser = zone)]
+    pub(crate) timezone: Option<TimeZone>,
+}
+
+/// What `tokens` does beside showing.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokensVerb {
+    /// Import what Claude Code and Codex left on disk: months of history on the first day
+    ///
+    /// Each request counts once, however often it is imported and in however many files it stands. Sessions that are known
+    /// from runs of this home are passed over: they count already.
+    Import {
+        /// Read Claude Code's transcripts below this folder [default: ~/.claude/projects]
+        #[arg(long, value_name = "DIR")]
+        claude: Option<PathBuf>,
+        /// Read Codex's transcripts below this folder [default: ~/.codex/sessions]
+        #[arg(long, value_name = "DIR")]
+        codex: Option<PathBuf>,
+    },
+}
+
+/// What tokens are summed up by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TokensBy {
+    /// The days of the zone
+    Daily,
+    /// Weeks, from Monday on
+    Weekly,
+    /// Months
+    Monthly,
+    /// Sessions of agents
+    Session,
+    /// Blocks of five hours from the first request on, as some providers count (an estimate)
+    Blocks,
+    /// Models
+    Models,
+    /// Agents
+    Agents,
+    /// Presets
+    Presets,
+    /// Runs of this home
+    Runs,
+}
+
+fn zone(name: &str) -> Result<TimeZone, String> {
+    TimeZone::get(name)
+        .ok()
+        .ok_or_else(|| "expected a zone of the IANA list, such as Europe/Berlin or UTC".to_owned())
 }
 
 /// What `logs` prints.
@@ -119,6 +201,11 @@ pub(crate) enum Verb {
     /// `pid = 7 or msg ~ "timed out"`, `not task`; its operators are = != < <= > >= and ~ (contains), joined by
     /// and, or, not and parentheses.
     Logs(Box<LogsArgs>),
+    /// Show how many tokens were used, and what they cost
+    ///
+    /// Counted are the runs of this home and the transcripts that were imported, each request once. A cost that nobody knows
+    /// is not counted as free: it is said how many requests have none.
+    Tokens(TokensArgs),
     /// Look for known secrets, in every form, in what a run has kept or in any file or folder
     ///
     /// Known are the values that presets take from elsewhere, and the variables of the caller whose names look secret
@@ -135,6 +222,9 @@ pub(crate) enum Verb {
     ///
     /// The command takes the place of this one: its exit code, its signals and its terminal are its own.
     Apply(ApplyArgs),
+    /// Have `aiswitch apply PRESET` change the shell that it is typed in
+    #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
+    Shell(ShellVerb),
     /// Keep secrets encrypted in presets, each bound to its preset, its variable and where the preset leads
     #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
     Secrets(SecretsVerb),
@@ -172,6 +262,8 @@ pub(crate) enum Verb {
         /// A verb, or `exit-codes`
         topic: Vec<String>,
     },
+    #[command(flatten)]
+    Python(PythonVerb),
     /// The built-in echo agent: an adapter that speaks the aiswitch protocol on stdin and stdout
     #[command(name = "__echo", hide = true)]
     Echo(EchoArgs),
@@ -283,66 +375,6 @@ pub(crate) enum AgentsVerb {
     },
 }
 
-/// Named sets of variables.
-#[derive(Debug, Subcommand)]
-pub(crate) enum PresetVerb {
-    /// List the presets
-    List {
-        /// Only those with this tag
-        #[arg(long, value_name = "TAG")]
-        tag: Option<String>,
-    },
-    /// Show the variables of a preset with those of what it extends, and no secret
-    Show {
-        /// The preset
-        name: PresetName,
-        /// As this agent is given it
-        #[arg(short, long, value_name = "NAME")]
-        agent: Option<AgentId>,
-    },
-    /// Add a preset
-    Add {
-        /// The preset
-        name: PresetName,
-        #[command(flatten)]
-        change: PresetChange,
-    },
-    /// Change a preset; comments and order of the file stay
-    Edit {
-        /// The preset
-        name: PresetName,
-        #[command(flatten)]
-        change: PresetChange,
-        /// Take a variable out
-        #[arg(long, value_name = "VARIABLE")]
-        unset: Vec<String>,
-    },
-    /// Remove a preset
-    Remove {
-        /// The preset
-        name: PresetName,
-    },
-    /// Check that every value of every preset can be had
-    Validate,
-}
-
-/// What a preset is to say.
-#[derive(Debug, clap::Args)]
-pub(crate) struct PresetChange {
-    /// Variables: text, `env:NAME` or `file:PATH`; secrets go by `aiswitch secrets set`
-    #[arg(value_name = "VARIABLE=VALUE", value_parser = assignment)]
-    pub(crate) variables: Vec<(String, String)>,
-    /// What the preset is for
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) description: Option<String>,
-    /// A word to find it by; instead of those that it has
-    #[arg(long = "tag", value_name = "TAG")]
-    pub(crate) tags: Vec<String>,
-    /// The preset whose variables it starts from
-    #[arg(long, value_name = "PRESET")]
-    pub(crate) extends: Option<PresetName>,
-}
-
 /// One command under a preset.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ApplyArgs {
@@ -355,7 +387,7 @@ pub(crate) struct ApplyArgs {
     #[arg(long, value_name = "VARIABLE")]
     pub(crate) keep: Vec<String>,
     /// The command and its arguments
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<std::ffi::OsString>,
 }
 
@@ -513,11 +545,6 @@ fn on_failure() -> impl TypedValueParser<Value = OnFailure> {
 fn aggregate() -> impl TypedValueParser<Value = Aggregate> {
     PossibleValuesParser::new(["list", "first"])
         .map(|how| if how == "first" { Aggregate::First } else { Aggregate::List })
-}
-
-fn assignment(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("it has no `=`")?;
-    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn error_kind(kind: &str) -> Result<ErrorKind, serde_json::Error> {

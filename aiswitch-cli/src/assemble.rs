@@ -47,6 +47,8 @@ pub(crate) fn run(
         .with_ambient(caller.ambient())
         .with_guard(caller.guard.clone())
         .with_caller(Caller::actor(), Channel::CommandLine);
+    // A key that the shell's preset set must not go where only that preset leads it.
+    let shell_preset = caller.shell_preset()?;
     for pick in picks {
         let spec = spec(&config, &pick.agent)?;
         if spec.profile(pick.agent.clone()).command.is_empty() {
@@ -55,7 +57,12 @@ pub(crate) fn run(
         for id in pick.ids()? {
             plan.agents.push(Assignment {
                 agent: id.clone(),
-                preset: pick.preset.clone().or_else(|| args.preset.clone()).or_else(|| spec.preset.clone()),
+                preset: pick
+                    .preset
+                    .clone()
+                    .or_else(|| args.preset.clone())
+                    .or_else(|| spec.preset.clone())
+                    .or_else(|| shell_preset.clone()),
                 model: pick.model.clone().or_else(|| args.model.clone()).or_else(|| spec.model.clone()),
                 timeout: if args.timeout.is_some() { None } else { spec.timeout.map(|time| time.0) },
             });

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, stderr, stdin, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aiswitch_agent::mark_above;
-use aiswitch_coordinator::{Actor, Ambient, Guard, Home};
+use aiswitch_coordinator::{Actor, Ambient, Guard, Home, PresetName};
+use aiswitch_env::{EnvError, SHELL_PRESET, SHELL_VARIABLES};
 use chrono::{DateTime, Utc};
 use tokio::signal::unix::SignalKind;
 
@@ -58,12 +59,45 @@ impl Caller {
         Ok(Home::new(absolute(folder)?))
     }
 
+    /// The user's own folder, where it is known.
+    pub(crate) fn user_dir(&self) -> Option<PathBuf> {
+        self.variable("HOME").map(PathBuf::from)
+    }
+
     /// Who the caller is: an agent's own process and all that it starts are that agent.
     pub(crate) fn actor() -> Actor {
         let Some(mark) = mark_above() else { return Actor::Operator };
         let agent = mark.split_once(':').and_then(|(_, agent)| agent.parse().ok());
         // Who carries a mark that is none is no operator either.
         Actor::Agent(agent.unwrap_or_else(|| "unknown".parse().expect("a good name for an agent")))
+    }
+
+    /// The preset that the caller's shell is under.
+    ///
+    /// # Errors
+    /// It has no preset's name.
+    pub(crate) fn shell_preset(&self) -> Result<Option<PresetName>, EnvError> {
+        let name = self.variable(SHELL_PRESET).map(OsStr::to_string_lossy);
+        name.map(|name| name.parse()).transpose()
+    }
+
+    /// The names of what that preset has set, with spaces between.
+    pub(crate) fn shell_variables(&self) -> String {
+        self.variable(SHELL_VARIABLES).map(|names| names.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// Where another tool may keep presets: what these find below `XDG_CONFIG_HOME` and the user's home.
+    ///
+    /// # Errors
+    /// No variable says where the user's home is.
+    pub(crate) fn foreign_sources(
+        &self,
+        folders: fn(Option<PathBuf>, &Path) -> Vec<PathBuf>,
+        files: fn(&Path) -> Vec<PathBuf>,
+    ) -> Result<Vec<PathBuf>, Error> {
+        let user = PathBuf::from(self.variable("HOME").ok_or(Error::NoHome)?);
+        let config_home = self.variable("XDG_CONFIG_HOME").map(PathBuf::from);
+        Ok(folders(config_home, &user).into_iter().chain(files(&user)).collect())
     }
 
     /// Whether progress may be drawn: on a terminal that can, with a person before it.

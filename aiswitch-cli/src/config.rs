@@ -131,7 +131,11 @@ pub(crate) fn parse_presets(text: &str) -> Result<BTreeMap<PresetName, Preset>, 
     parse::<PresetsFile>(text).map(|file| file.presets)
 }
 
-fn parse<T: DeserializeOwned>(text: &str) -> Result<T, serde_saphyr::Error> {
+/// Reads YAML.
+///
+/// # Errors
+/// It is none, or not of this form.
+pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, serde_saphyr::Error> {
     // A snippet of the file could show a secret.
     let options = serde_saphyr::options! { with_snippet: false };
     serde_saphyr::from_str_with_options(text, options)

@@ -10,6 +10,7 @@ use aiswitch_coordinator::{
 };
 use aiswitch_env::{EnvError, SECRET_BYTES_MIN};
 use aiswitch_lock::LockError;
+use aiswitch_tokens::UsageError;
 
 use crate::config::ConfigError;
 use crate::exit::Code;
@@ -30,6 +31,10 @@ pub(crate) enum Error {
     Run(Box<RunError>),
     #[error(transparent)]
     Home(#[from] HomeError),
+    #[error(transparent)]
+    Usage(#[from] UsageError),
+    #[error("there are no transcripts below `{path}`")]
+    NoTranscripts { path: PathBuf },
     #[error(transparent)]
     Environment(#[from] EnvError),
     #[error("no folder is known for configuration and state")]
@@ -108,6 +113,30 @@ pub(crate) enum Error {
     },
     #[error("preset `{name}` is not known")]
     UnknownPreset { name: PresetName, nearest: Option<PresetName> },
+    #[error("{place}: it is not in the form in which the tool that it is of writes")]
+    ForeignForm { place: String },
+    #[error(
+        "`{path}` does not hold the value of variable `{name}` of preset `{preset}`, but `***REDACTED***`"
+    )]
+    RedactedValue { path: PathBuf, preset: String, name: String },
+    #[error("there is no command to run under preset `{preset}`")]
+    NothingToRun { preset: PresetName },
+    #[error("what is printed here is for a shell, and may hold secrets")]
+    ForShellsOnly { shell: String },
+    #[error("variable `{name}` has no value behind it")]
+    NoPair { name: String },
+    #[error("no presets are found there")]
+    NothingToImport,
+    #[error("preset `{name}` did not come out as it went in, and no copy in clear is removed")]
+    ImportDiffers { name: PresetName },
+    #[error("the copies in clear are removed only when a person agrees")]
+    PurgeUnconfirmed,
+    #[error("`{path}` cannot be written")]
+    NotExported {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("preset `{name}` is there already")]
     PresetExists { name: PresetName },
     #[error("preset `{child}` extends `{name}`")]
@@ -233,6 +262,7 @@ impl Error {
             Self::Run(error) => run_hint(error),
             Self::Environment(error) => env_hint(error),
             Self::Lock(error) => lock_hint(error),
+            Self::NoTranscripts { .. } => Some("name their folder with --claude DIR or --codex DIR".into()),
             Self::NoHome => Some("set AISWITCH_HOME, or give --home DIR".into()),
             Self::WorkingFolder { .. } => Some("change to a folder that exists, or give -C DIR".into()),
             Self::NoPrompt => Some("aiswitch run \"what to do\"; or --file FILE; or pipe it in".into()),
@@ -260,6 +290,15 @@ impl Error {
                 Some("type it at a terminal, or name a file with AISWITCH_PASSPHRASE_FILE".into())
             }
             Self::NoValue { .. } => Some("type it at a terminal, or pipe it in".into()),
+            Self::RedactedValue { .. } => {
+                Some("export it again with --include-secrets, or write the value there".into())
+            }
+            Self::NothingToRun { preset } => Some(format!(
+                "give it one after `--`; or, to change this shell: eval \"$(aiswitch shell init bash)\", then aiswitch apply {preset}"
+            )),
+            Self::ForShellsOnly { shell } => Some(format!("aiswitch shell init {shell} --help says how")),
+            Self::NothingToImport => Some("name a file or folder: aiswitch preset import PATH".into()),
+            Self::PurgeUnconfirmed => Some("run it at a terminal, or give --yes".into()),
             Self::PresetExists { name } => Some(format!("change it: aiswitch preset edit {name}")),
             Self::PresetInUse { child, .. } => {
                 Some(format!("remove `{child}` first, or let it extend another"))

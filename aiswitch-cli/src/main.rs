@@ -7,6 +7,7 @@ mod commands;
 mod config;
 mod error;
 mod exit;
+mod import;
 mod moment;
 mod output;
 mod panics;

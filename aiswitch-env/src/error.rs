@@ -14,6 +14,12 @@ pub enum EnvError {
         /// The name as written.
         name: String,
     },
+    /// A variable that no shell can have.
+    #[error("no shell can have a variable `{name}`")]
+    ShellName {
+        /// The name as written, with control characters escaped.
+        name: String,
+    },
     /// A preset that is not there.
     #[error("preset `{name}` is not known")]
     PresetUnknown {

@@ -11,6 +11,7 @@ mod preset;
 mod redact;
 mod seal;
 mod secret;
+mod shell;
 
 pub use ambient::Ambient;
 pub use environment::{ALLOWED, Environment, Origin, REDIRECTING, Variable, is_dangerous, is_redirecting};
@@ -24,3 +25,4 @@ pub use preset::{
 pub use redact::{Leak, MASK, Redactor, RedactorStream, SECRET_BYTES_MIN, SecretForm};
 pub use seal::{DataKey, DataKeys, KEY_BYTES, Place};
 pub use secret::Secret;
+pub use shell::{SHELL_PRESET, SHELL_VARIABLES, Shell};

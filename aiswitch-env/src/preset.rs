@@ -63,6 +63,9 @@ impl fmt::Display for PresetName {
 /// The longest value of a variable, in bytes.
 pub const VALUE_BYTES_MAX: u64 = 64 * 1024;
 
+/// What the keys of providers start with.
+const KEY_STARTS: &[&str] = &["sk-", "AIza", "ghp_", "github_pat_", "gsk_", "xai-", "Bearer "];
+
 /// A named set of variables, as `config/presets.yaml` holds it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -116,6 +119,20 @@ impl From<String> for ValueSource {
 }
 
 impl ValueSource {
+    /// A value as a preset may hold it in clear; `None` for one that is to be encrypted.
+    ///
+    /// That is one whose name speaks of a credential, that starts as keys do, that has a password in a URL, or that would
+    /// be taken for a reference.
+    pub fn in_clear(name: &str, value: &Secret) -> Option<Self> {
+        let text = value.text();
+        let is_key = KEY_STARTS.iter().any(|start| text.starts_with(start));
+        let authority = text.split_once("://").and_then(|(_, rest)| rest.split(['/', '?', '#']).next());
+        let has_password = authority.is_some_and(|authority| authority.contains('@'));
+        let clear = Self::from(text.to_owned());
+        let is_plain = matches!(clear, Self::Plain(_)) && !looks_secret(name) && !is_key && !has_password;
+        is_plain.then_some(clear)
+    }
+
     /// The value as `config/presets.yaml` holds it.
     pub fn written(&self) -> String {
         match self {

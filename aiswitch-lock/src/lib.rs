@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 mod clock;
+#[cfg(feature = "database")]
+pub mod database;
 mod error;
 mod file;
 mod flock;
@@ -28,3 +30,7 @@ pub use options::{
     TIMEOUT_DEFAULT,
 };
 pub use replace::replace_file;
+
+/// The SQLite that databases are made of, so that whoever uses one uses the same.
+#[cfg(feature = "database")]
+pub use rusqlite;

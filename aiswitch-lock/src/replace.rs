@@ -35,6 +35,11 @@ pub fn replace_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), LockErro
         drop(std::fs::remove_file(&new));
         return Err(failure);
     }
+    sync_folder(folder)
+}
+
+/// Makes the names in a folder last through a loss of power.
+pub(crate) fn sync_folder(folder: &Path) -> Result<(), LockError> {
     let opened = File::open(folder).map_err(LockError::io("open", folder))?;
     opened.sync_all().map_err(LockError::io("write out", folder))
 }

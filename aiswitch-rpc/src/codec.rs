@@ -446,11 +446,13 @@ impl HeaderLine {
 /// encode_frame(Framing::ContentLength, &[b"{}"], &mut out);
 /// assert_eq!(out, b"Content-Length: 2\r\n\r\n{}");
 /// ```
+#[inline]
 pub fn encode_frame(framing: Framing, parts: &[&[u8]], out: &mut Vec<u8>) {
     encode(framing, parts, None, out);
 }
 
 /// Like [`encode_frame`]; with a number, the message, which must be an object, is sealed with it.
+#[inline]
 pub(crate) fn encode(framing: Framing, parts: &[&[u8]], seal: Option<u64>, out: &mut Vec<u8>) {
     let parts_bytes: usize = parts.iter().map(|part| part.len()).sum();
     let body_bytes = parts_bytes + seal.map_or(0, seal_bytes);

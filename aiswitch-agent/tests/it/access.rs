@@ -165,9 +165,7 @@ async fn an_adapter_reaches_no_task_but_its_own() {
 async fn a_live_adapter_may_not_speak_of_the_task_before() {
     let mut bench = bench();
     let place = bench.task("");
-    let agent =
-        LiveAgent::new(bench.agent.profile().clone(), place, bench.context.clone(), RestartPolicy::default())
-            .unwrap();
+    let agent = LiveAgent::new(bench.agent.clone(), place, bench.context.clone(), RestartPolicy::default());
     agent.start().await.unwrap();
     let call = json!({"jsonrpc": "2.0", "method": "task.output", "params": params("first")});
     std::fs::write(bench.dir.path().join("calls"), format!("{call}\n")).unwrap();

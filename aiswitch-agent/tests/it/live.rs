@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use aiswitch_agent::{
     AgentEvent, AgentSpec, Driver, ErrorKind, LifeState, LiveAgent, LiveError, PermissionMode, Replay,
-    RestartPolicy, TaskSpec, TaskStatus,
+    RestartPolicy, TaskSpec, TaskStatus, Turn,
 };
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Bench, PATIENCE, wait_for};
+use crate::support::{Bench, PATIENCE, environment, wait_for};
 
 const LIVE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/live.sh");
 
@@ -27,7 +27,7 @@ fn spec() -> AgentSpec {
 }
 
 fn live(bench: &Bench, policy: RestartPolicy) -> LiveAgent {
-    LiveAgent::new(bench.agent.profile().clone(), bench.task(""), bench.context.clone(), policy).unwrap()
+    LiveAgent::new(bench.agent.clone(), bench.task(""), bench.context.clone(), policy)
 }
 
 fn bench() -> (Bench, LiveAgent) {
@@ -146,10 +146,6 @@ async fn what_no_restart_can_mend_is_not_tried_again() {
     };
     assert_eq!(problem.kind, ErrorKind::NotInstalled);
     assert_eq!((agent.status().state, agent.status().restarts), (LifeState::Failed, 0));
-
-    let bench = Bench::script("true");
-    let refused = LiveAgent::new(bench.agent.profile().clone(), bench.task(""), bench.context.clone(), SOON);
-    assert!(matches!(refused, Err(LiveError::Driver { driver: Driver::Command, .. })));
 }
 
 #[tokio::test]
@@ -235,4 +231,94 @@ async fn wait_until_gone(bench: &Bench) {
         }
     };
     tokio::time::timeout(PATIENCE, gone).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_process_that_answers_nothing_any_more_is_hung_and_replaced() {
+    let mut bench = Bench::new(&spec()).guarded();
+    bench.context.limits.stop_grace = Duration::from_millis(100);
+    bench.context.limits.ping_after = Duration::from_millis(100);
+    bench.context.limits.ping_timeout = Duration::from_millis(500);
+    let agent = live(&bench, SOON);
+    agent.start().await.unwrap();
+    let first = answer(&bench, &agent, "pid").await;
+    wait_for(&bench.dir.path().join("pinged")).await;
+    assert_eq!((agent.status().restarts, agent.status().state), (0, LifeState::Idle));
+    kill_process(Pid::from_raw(first.parse().unwrap()).unwrap(), Signal::STOP).unwrap();
+    let mut status = agent.watch();
+    let again = status.wait_for(|status| status.restarts == 1 && status.state == LifeState::Idle);
+    tokio::time::timeout(PATIENCE, again).await.unwrap().unwrap();
+    let problem = agent.status().problem.unwrap();
+    assert_eq!(problem.message, "it is hung: it left 3 pings unanswered, each for 500ms");
+    assert_ne!(answer(&bench, &agent, "pid").await, first);
+    agent.stop().await.unwrap();
+    assert_eq!(bench.alive(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_switch_waits_for_the_turn_and_loses_no_task() {
+    let (bench, agent) = bench();
+    agent.start().await.unwrap();
+    assert_eq!(answer(&bench, &agent, "key").await, "none");
+    let ready = bench.dir.path().join("ready");
+    let (turn, (switched, next)) = tokio::join!(ask(&bench, &agent, "until go"), async {
+        wait_for(&ready).await;
+        let switch = agent.switch_env(environment(&[("KEY", "second")]), Turn::Finish);
+        let go = async {
+            std::fs::write(bench.dir.path().join("go"), "").unwrap();
+            ask(&bench, &agent, "key").await
+        };
+        tokio::join!(switch, go)
+    });
+    assert_eq!(turn.unwrap().answer.as_deref(), Some("went"));
+    switched.unwrap();
+    // It was given while the switch was under way, so it may have been done on either side of it, but done it was.
+    assert!(matches!(next.unwrap().answer.as_deref(), Some("none" | "second")));
+    assert_eq!((answer(&bench, &agent, "key").await.as_str(), starts(&bench)), ("second", 2));
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_switch_that_fails_its_probe_is_rolled_back_and_loses_no_task() {
+    let (bench, agent) = bench();
+    agent.start().await.unwrap();
+    agent.switch_env(environment(&[("KEY", "good")]), Turn::Finish).await.unwrap();
+    for turn in [Turn::Finish, Turn::Cancel] {
+        let switch = agent.switch_env(environment(&[("KEY", "bad")]), turn);
+        let (switched, next) = tokio::join!(switch, ask(&bench, &agent, "key"));
+        let error = switched.unwrap_err();
+        assert!(matches!(error, LiveError::RolledBack { .. }), "{error:?}");
+        assert_eq!(
+            error.to_string(),
+            "agent `agent` goes on under its environment before: it ended with exit code 3 before it answered: \
+             bad key"
+        );
+        assert_eq!(next.unwrap().answer.as_deref(), Some("good"));
+        assert_eq!(agent.status().state, LifeState::Idle);
+    }
+    agent.stop().await.unwrap();
+    agent.switch_env(environment(&[("KEY", "rested")]), Turn::Finish).await.unwrap();
+    agent.start().await.unwrap();
+    assert_eq!(answer(&bench, &agent, "key").await, "rested");
+    agent.stop().await.unwrap();
+    assert_eq!(bench.alive(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_agent_with_a_process_for_each_turn_is_switched_between_two_turns() {
+    let bench = Bench::script("echo ${KEY:-none}");
+    let agent = live(&bench, SOON);
+    agent.start().await.unwrap();
+    assert_eq!(answer(&bench, &agent, "").await, "none\n");
+    agent.switch_env(environment(&[("KEY", "second")]), Turn::Finish).await.unwrap();
+    assert_eq!(answer(&bench, &agent, "").await, "second\n");
+    let nowhere = aiswitch_env::Environment::default();
+    let error = agent.switch_env(nowhere, Turn::Finish).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "agent `agent` goes on under its environment before: `sh` of agent `agent` is not installed"
+    );
+    assert_eq!(answer(&bench, &agent, "").await, "second\n");
+    agent.stop().await.unwrap();
+    assert_eq!(bench.alive(), Vec::<String>::new());
 }

@@ -15,6 +15,9 @@ use crate::vault::Vault;
 /// # Errors
 /// The preset cannot be had, or the command cannot be started.
 pub(crate) fn apply(args: &ApplyArgs, home: &Home, caller: &Caller) -> Result<Code, Error> {
+    let Some((program, rest)) = args.command.split_first() else {
+        return Err(Error::NothingToRun { preset: args.preset.clone() });
+    };
     let vault = Vault::new(home, caller);
     let presets = vault.presets()?;
     if !presets.contains_key(&args.preset) {
@@ -37,7 +40,6 @@ pub(crate) fn apply(args: &ApplyArgs, home: &Home, caller: &Caller) -> Result<Co
     }
     let environment = Environment::compose(&ambient, &[], Some(variables))?;
     vault.privileged("apply", args.preset.as_ref())?;
-    let (program, rest) = args.command.split_first().expect("the command line asks for a command");
     let source = become_program(program, rest, &environment);
     Err(Error::NotStarted { program: program.to_string_lossy().into_owned(), source })
 }

@@ -7,15 +7,19 @@ mod completions;
 mod doctor;
 mod echo;
 mod help;
+mod import;
 mod leak_check;
 mod locks;
 mod logs;
 mod presets;
+mod python;
 mod result;
 mod run;
 mod runs;
 mod schema;
 mod secrets;
+mod shell;
+mod tokens;
 
 use std::process::ExitCode;
 
@@ -47,9 +51,11 @@ pub(crate) fn dispatch(args: &Args, caller: &Caller) -> Result<ExitCode, Error> 
         Verb::Runs => runs::runs(&home()?, &output)?.into(),
         Verb::Result { run } => result::result(run, &home()?, &output)?.into(),
         Verb::Logs(logs) => logs::logs(logs, &home()?, &output)?.into(),
+        Verb::Tokens(args) => tokens::tokens(args, &home()?, caller, &output)?.into(),
         Verb::LeakCheck { target } => leak_check::leak_check(target, &home()?, caller, &output)?.into(),
         Verb::Preset(verb) => presets::presets(verb, &home()?, caller, &output)?.into(),
         Verb::Apply(apply) => apply::apply(apply, &home()?, caller)?.into(),
+        Verb::Shell(verb) => shell::shell(verb, &home()?, caller, &output)?.into(),
         Verb::Secrets(verb) => secrets::secrets(verb, &home()?, caller, &output)?.into(),
         Verb::Locks(verb) => locks::locks(verb, &home()?, &output)?,
         Verb::Audit(verb) => audit::audit(verb, &home()?, &output)?.into(),
@@ -57,6 +63,7 @@ pub(crate) fn dispatch(args: &Args, caller: &Caller) -> Result<ExitCode, Error> 
         Verb::Schema { document } => schema::schema(*document, &output).into(),
         Verb::Completions { shell } => completions::completions(*shell, &output).into(),
         Verb::Help { topic } => help::help(topic, &output)?.into(),
+        Verb::Python(verb) => python::python(verb, &home()?, caller, &output)?.into(),
         Verb::Echo(echo) => echo::echo(echo)?.into(),
     };
     output.finish()?;

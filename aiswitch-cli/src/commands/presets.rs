@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::args::{PresetChange, PresetVerb};
 use crate::caller::Caller;
+use crate::commands::import::{export, import};
 use crate::config::Config;
 use crate::error::{Error, chain};
 use crate::exit::Code;
@@ -66,6 +67,8 @@ pub(crate) fn presets(
         PresetVerb::List { tag } => return Ok(list(&vault.presets()?, tag.as_deref(), output)),
         PresetVerb::Show { name, agent } => return show(&vault.presets()?, name, agent.as_ref(), output),
         PresetVerb::Validate => return validate(&vault, (home, caller), output),
+        PresetVerb::Import(args) => return import(args, &vault, caller, output),
+        PresetVerb::Export(args) => return export(args, &vault, output),
         PresetVerb::Add { name, change } => {
             let _guard = vault.lock()?;
             let mut presets = vault.presets()?;
@@ -90,18 +93,23 @@ pub(crate) fn presets(
             vault.write_presets(&presets)?;
             format!("preset `{name}` is changed")
         }
-        PresetVerb::Remove { name } => {
+        PresetVerb::Remove { names } => {
             let _guard = vault.lock()?;
             let mut presets = vault.presets()?;
-            known(&mut presets, name)?;
-            presets.remove(name);
-            if let Some((child, _)) = presets.iter().find(|(_, preset)| preset.extends.as_ref() == Some(name))
-            {
-                return Err(Error::PresetInUse { name: name.clone(), child: child.clone() });
+            for name in names {
+                known(&mut presets, name)?;
+                presets.remove(name);
             }
-            vault.privileged("preset.remove", name.as_ref())?;
+            let is_gone = |parent: &PresetName| names.contains(parent);
+            for (child, preset) in &presets {
+                if let Some(name) = preset.extends.clone().filter(is_gone) {
+                    return Err(Error::PresetInUse { name, child: child.clone() });
+                }
+            }
+            let gone = names.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(",");
+            vault.privileged("preset.remove", &gone)?;
             vault.write_presets(&presets)?;
-            format!("preset `{name}` is gone")
+            format!("preset `{gone}` is gone")
         }
     };
     let view = ChangeView { done };

@@ -115,7 +115,7 @@ fn set(
 }
 
 /// Puts an encrypted value into a preset, bound to where that leads now.
-fn seal(
+pub(super) fn seal(
     presets: &mut Presets,
     (preset, agent, name): (&PresetName, Option<&str>, &str),
     value: &Secret,

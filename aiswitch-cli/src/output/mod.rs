@@ -140,6 +140,12 @@ impl Output {
     }
 }
 
+/// Asks something of the person at the terminal, without an end of the line.
+pub(crate) fn ask(question: &str) {
+    // Nobody is left to be asked when stderr is closed; no answer is a no.
+    drop(write!(anstream::stderr().lock(), "{}", harmless(question)));
+}
+
 /// Prints an error with its causes and its hint; its exit code.
 pub(crate) fn print_error(error: &Error) -> Code {
     tell(&human::error(error, error.hint().as_deref()));

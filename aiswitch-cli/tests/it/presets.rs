@@ -84,6 +84,40 @@ fn a_change_that_cannot_be_is_refused_and_the_file_stays() {
 }
 
 #[test]
+fn the_verbs_of_the_python_tool_are_those_of_today() {
+    let sandbox = with_preset();
+    let old = [
+        "add",
+        "ds",
+        "A_BASE_URL",
+        "https://b.example/",
+        "B",
+        "x=y",
+        "--description",
+        "D",
+        "--tags",
+        "cn,cheap",
+    ];
+    assert_eq!(show(&sandbox, &old).stdout, "preset `ds` is there now\n");
+    assert!(text(&sandbox).contains("B: \"x=y\"") && text(&sandbox).contains("tags: [\"cn\", \"cheap\"]"));
+    assert_eq!(show(&sandbox, &["list"]), show(&sandbox, &["preset", "list"]));
+    assert_eq!(show(&sandbox, &["export", "ds"]), show(&sandbox, &["preset", "export", "ds"]));
+    let clear = show(&sandbox, &["add", "x", "API_KEY", "sk-in-clear"]);
+    assert!(clear.stderr.contains("hint: encrypt it: aiswitch secrets set x API_KEY"), "{clear}");
+    assert_eq!(
+        show(&sandbox, &["add", "x", "A", "1", "B"]).stderr,
+        "error: variable `B` has no value behind it\n"
+    );
+    assert_eq!(show(&sandbox, &["current"]).stderr, "note: this shell is under no preset\n");
+    let current = aiswitch(&sandbox, &["current"]).env("AISWITCH_PRESET", "ds").output().unwrap();
+    assert_eq!(current.stdout, b"ds\n");
+    let before = text(&sandbox);
+    assert_eq!((show(&sandbox, &["remove", "ds", "none"]).code, text(&sandbox)), (Some(2), before));
+    assert_eq!(show(&sandbox, &["remove", "ds", "work"]).stdout, "preset `ds,work` is gone\n");
+    assert_eq!(show(&sandbox, &["list"]).stdout.lines().count(), 1);
+}
+
+#[test]
 fn a_validation_names_everything_that_is_wrong() {
     let sandbox = with_preset();
     assert_eq!(show(&sandbox, &["preset", "validate"]).stdout, "1 presets, 0 problems\n");

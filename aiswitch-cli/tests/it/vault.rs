@@ -1,12 +1,15 @@
 //! Encrypted values: made, used, moved, changed, and never shown.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::io::{self, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
+use std::process::Command;
 
 use aiswitch_env::{DataKeys, Identity};
 
-use crate::harness::{Shown, aiswitch, configure, show, show_fed};
+use crate::harness::{Shown, aiswitch, configure, show, show_fed, show_script};
 use crate::sandbox::Sandbox;
 
 const SECRET: &str = "sk-vault-0123456789";
@@ -254,4 +257,48 @@ fn a_rotation_that_is_killed_halfway_leaves_every_value_openable() {
         done(&show(&sandbox, &["secrets", "rotate"]));
         assert_eq!(given(&sandbox, "work").stdout.trim(), SECRET.len().to_string());
     }
+}
+
+#[test]
+fn a_disk_that_is_full_at_any_step_of_a_rotation_leaves_every_value_openable() {
+    let sandbox = with_secret();
+    let long = "x".repeat(12_000);
+    done(&show_fed(&sandbox, &["secrets", "set", "work", "LONG_KEY"], &long));
+    let (mut failed, mut unwritten) = (0, BTreeSet::new());
+    // Files may have so many blocks of 512 bytes, and none, some or all of those to be written have more.
+    for blocks in (0..48).step_by(2) {
+        let before = text(&sandbox, "config/presets.yaml");
+        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" secrets rotate");
+        let shown = show_script(&sandbox, &script);
+        if shown.code != Some(0) {
+            failed += 1;
+            unwritten.insert(shown.stderr.lines().next().map(str::to_owned));
+            refused(&shown, "error: ");
+            refused(&shown, "because: ");
+            assert_eq!(text(&sandbox, "config/presets.yaml"), before, "{blocks}");
+        }
+        let bytes =
+            |name| show(&sandbox, &["secrets", "get", "work", name, "--json"]).json()["bytes"].clone();
+        assert_eq!((bytes("A_KEY"), bytes("LONG_KEY")), (SECRET.len().into(), long.len().into()), "{blocks}");
+    }
+    assert!(failed < 24 && unwritten.len() > 1, "{failed}: {unwritten:?}");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the tools of age are programs of their own")]
+fn the_tool_of_age_opens_the_key() {
+    let sandbox = with_secret();
+    let mut age = Command::new("age");
+    age.arg("-d")
+        .arg("-i")
+        .arg(file(&sandbox, "keys/identity.txt"))
+        .arg(file(&sandbox, "config/secrets.age"));
+    let Ok(output) = age.output() else {
+        // Past the capture of test output, which would hide it; a closed stderr hides it rightly.
+        drop(writeln!(io::stderr(), "skipped: age is not installed"));
+        return;
+    };
+    let shown = Shown::from(output);
+    // 32 bytes in base64, and the end of the line.
+    assert_eq!((shown.code, shown.stdout.len()), (Some(0), 45), "{}", shown.stderr);
 }

@@ -143,7 +143,9 @@ impl FileLockManager {
         // The working folder may change later.
         let folder = std::path::absolute(&folder).map_err(LockError::io("find", &folder))?;
         make_folder(&folder)?;
-        check_folder(&folder)?;
+        if let Some(problem) = folder_problem(&folder)? {
+            return Err(LockError::Folder { path: folder, problem });
+        }
         let shared = Shared { folder, identity: Identity::of_this_process(), config };
         Ok(Self { shared: Arc::new(shared), slots: Mutex::new(Slots { known: HashMap::new(), uses: 0 }) })
     }
@@ -285,7 +287,7 @@ impl Shared {
 }
 
 /// Makes a folder and those above it that are missing, for its owner alone.
-fn make_folder(folder: &Path) -> Result<(), LockError> {
+pub(crate) fn make_folder(folder: &Path) -> Result<(), LockError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
     match made {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -293,20 +295,19 @@ fn make_folder(folder: &Path) -> Result<(), LockError> {
     }
 }
 
-/// The check of a folder at the door: whoever may write to it may take away any lock.
-fn check_folder(folder: &Path) -> Result<(), LockError> {
+/// The check of a folder at the door: whoever may write to it may take away any file in it.
+pub(crate) fn folder_problem(folder: &Path) -> Result<Option<FolderProblem>, LockError> {
     let found = fs::symlink_metadata(folder).map_err(LockError::io("look at the folder", folder))?;
     let mode = found.mode() & 0o7777;
-    let problem = if found.is_symlink() {
-        FolderProblem::Symlink
+    Ok(if found.is_symlink() {
+        Some(FolderProblem::Symlink)
     } else if !found.is_dir() {
-        FolderProblem::NotAFolder
+        Some(FolderProblem::NotAFolder)
     } else if found.uid() != rustix::process::geteuid().as_raw() {
-        FolderProblem::ForeignOwner { uid: found.uid() }
+        Some(FolderProblem::ForeignOwner { uid: found.uid() })
     } else if mode & 0o022 != 0 {
-        FolderProblem::WritableByOthers { mode }
+        Some(FolderProblem::WritableByOthers { mode })
     } else {
-        return Ok(());
-    };
-    Err(LockError::Folder { path: folder.to_owned(), problem })
+        None
+    })
 }

@@ -9,13 +9,18 @@ use aiswitch_lock::{
     BlockingLockManager, FileLockManager, FolderProblem, LockError, LockName, LockOptions, NAME_BYTES_MAX,
 };
 use rustix::io::Errno;
-use seccompiler::{SeccompAction, SeccompFilter};
+use seccompiler::{SeccompAction, SeccompFilter, SeccompRule};
 
 use crate::support::{Folder, PATIENCE, eventually, name, within};
 
 /// Has the kernel refuse system calls to the calling thread, for the rest of its life.
 fn refuse(calls: &[i64], errno: Errno) {
-    let rules: BTreeMap<_, _> = calls.iter().map(|call| (*call, Vec::new())).collect();
+    refuse_if(calls, &[], errno);
+}
+
+/// Has the kernel refuse system calls that one of the rules fits, or all if there is none.
+pub(crate) fn refuse_if(calls: &[i64], rules: &[SeccompRule], errno: Errno) {
+    let rules: BTreeMap<_, _> = calls.iter().map(|call| (*call, rules.to_vec())).collect();
     let errno = u32::try_from(errno.raw_os_error()).unwrap();
     let arch = std::env::consts::ARCH.try_into().unwrap();
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(errno), arch).unwrap();
@@ -24,14 +29,14 @@ fn refuse(calls: &[i64], errno: Errno) {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod call {
+pub(crate) mod call {
     pub(super) const WRITE: i64 = 1;
     pub(super) const PREAD: i64 = 17;
-    pub(super) const PWRITE: i64 = 18;
+    pub(crate) const PWRITE: i64 = 18;
     pub(super) const POLL: i64 = 7;
     pub(super) const FLOCK: i64 = 73;
     pub(super) const GETDENTS: i64 = 217;
-    pub(super) const OPENAT: i64 = 257;
+    pub(crate) const OPENAT: i64 = 257;
     pub(super) const MKDIRAT: i64 = 258;
     pub(super) const MKDIR: i64 = 83;
     pub(super) const MKNODAT: i64 = 259;
@@ -42,14 +47,14 @@ mod call {
 }
 
 #[cfg(target_arch = "aarch64")]
-mod call {
+pub(crate) mod call {
     pub(super) const WRITE: i64 = 64;
     pub(super) const PREAD: i64 = 67;
-    pub(super) const PWRITE: i64 = 68;
+    pub(crate) const PWRITE: i64 = 68;
     pub(super) const POLL: i64 = 73;
     pub(super) const FLOCK: i64 = 32;
     pub(super) const GETDENTS: i64 = 61;
-    pub(super) const OPENAT: i64 = 56;
+    pub(crate) const OPENAT: i64 = 56;
     pub(super) const MKDIRAT: i64 = 34;
     pub(super) const MKDIR: i64 = 34;
     pub(super) const MKNODAT: i64 = 33;

@@ -3,6 +3,8 @@
 
 mod cancel;
 mod child;
+mod database;
+mod database_killed;
 mod deadlock;
 mod every_manager;
 mod faults;

@@ -13,6 +13,7 @@ mod echo_adapter;
 mod integrity;
 mod mutation;
 mod ordering;
+mod programs;
 mod protocol;
 mod support;
 #[cfg(feature = "tracing")]

@@ -1,0 +1,51 @@
+//! The verbs of shells.
+
+use std::fmt;
+
+use aiswitch_coordinator::PresetName;
+use clap::{Subcommand, ValueEnum};
+
+/// Presets for a shell.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ShellVerb {
+    /// Print the function that lets `aiswitch apply PRESET` and `aiswitch clear` change the shell that they are typed in
+    ///
+    /// For ~/.bashrc: eval "$(aiswitch shell init bash)"; for ~/.zshrc: eval "$(aiswitch shell init zsh)"; for
+    /// ~/.config/fish/config.fish: aiswitch shell init fish | source
+    Init {
+        /// The shell
+        shell: ShellName,
+    },
+    /// Print the statements that put a preset into a shell, for the function
+    Set {
+        /// The preset
+        preset: PresetName,
+        /// The shell
+        #[arg(long)]
+        shell: ShellName,
+    },
+    /// Print the statements that take the preset out of a shell, for the function
+    Clear {
+        /// The shell
+        #[arg(long)]
+        shell: ShellName,
+    },
+}
+
+/// A shell that there is a function for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ShellName {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+impl fmt::Display for ShellName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bash => "bash",
+            Self::Zsh => "zsh",
+            Self::Fish => "fish",
+        })
+    }
+}
