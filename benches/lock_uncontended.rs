@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a bench that cannot run has nothing to report")]
 #![expect(clippy::cast_precision_loss, reason = "times are shown with three digits")]
 #![expect(clippy::print_stdout, reason = "the tables are what it is for")]
+#![expect(clippy::disallowed_methods, reason = "the bare primitives are what is measured")]
 
 use std::fs::{File, OpenOptions};
 use std::hint::black_box;

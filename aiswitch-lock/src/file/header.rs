@@ -33,7 +33,7 @@ const RECORD_BYTES_MAX: usize =
 
 /// Where the byte is that tells of waiters; the rest is shorter.
 const WAITERS_AT: u64 = 512;
-const _: () = assert!(RECORD_AT + RECORD_BYTES_MAX <= WAITERS_AT as usize, "a record ends before the mark");
+const _: () = assert!((RECORD_AT + RECORD_BYTES_MAX) as u64 <= WAITERS_AT, "a record ends before the mark");
 
 /// The token of the last exclusive holder; `None` in a new file, and in one that something else has written to.
 #[inline]
