@@ -1,7 +1,7 @@
 //! Codex, driven through `codex app-server`.
 
 use aiswitch_env::Environment;
-use aiswitch_rpc::protocol::{ErrorKind, TaskError, TaskResult, TaskSpec, TaskStatus};
+use aiswitch_rpc::protocol::{ErrorKind, PermissionMode, TaskError, TaskResult, TaskSpec, TaskStatus};
 use aiswitch_rpc::{JsonRpcMember, Options, Peer};
 use serde_json::{Value, json};
 
@@ -9,12 +9,13 @@ use crate::conversation::{Conversation, Stop, ask, check_version, fault, settle}
 use crate::dialect::codex::{self, Turn};
 use crate::process::Launch;
 use crate::worker::not_started;
-use crate::{Agent, AgentError, Profile, RunContext};
+use crate::{Agent, AgentError, Profile, RunContext, Sandbox};
 
 /// Codex, driven through `codex app-server`: one process and one turn for each task.
 ///
 /// Read-only and write keep every command in Codex's own sandbox. What fails there is asked about, declined and
 /// reported as a denial; `sandbox_workspace_write.network_access` in the user's own `config.toml` is honoured.
+/// It cannot put up that sandbox within another one, so within one of ours it is told to go without.
 #[derive(Debug)]
 pub(crate) struct CodexAgent {
     profile: Profile,
@@ -25,6 +26,14 @@ impl CodexAgent {
         Self { profile }
     }
 
+    fn start(&self, task: &TaskSpec, environment: &Environment) -> Result<Launch, AgentError> {
+        let (mode, sandbox) = (task.mode, self.profile.sandbox);
+        if mode == PermissionMode::ReadOnly && !matches!(sandbox, Sandbox::None | Sandbox::ReadOnly) {
+            return Err(AgentError::SandboxConflict { agent: self.profile.id.clone(), mode, sandbox });
+        }
+        self.profile.launch(task, environment, ["app-server"])
+    }
+
     /// Opens the thread.
     async fn open(&self, peer: Peer, task: &TaskSpec, has_key: bool) -> Result<Value, Stop> {
         let refused = |kind| move |error: aiswitch_rpc::ErrorObject| fault(kind, error.message);
@@ -32,7 +41,7 @@ impl CodexAgent {
         let reply = ask(&peer, "initialize", &hello, refused(ErrorKind::Protocol)).await?;
         check_version(&self.profile, codex::version(&reply))?;
         peer.notify_untyped("initialized", &()).await.map_err(|_closed| Stop::Closed)?;
-        let (method, mut params) = codex::open_thread(task);
+        let (method, mut params) = codex::open_thread(task, self.profile.sandbox);
         let account = ask(&peer, "account/read", &json!({}), refused(ErrorKind::Protocol)).await?;
         if codex::needs_login(&account) {
             if !has_key {
@@ -74,11 +83,11 @@ impl Agent for CodexAgent {
     }
 
     fn launch(&self, task: &TaskSpec, environment: &Environment) -> Result<Option<Launch>, AgentError> {
-        self.profile.launch(task, environment, ["app-server"]).map(Some)
+        self.start(task, environment).map(Some)
     }
 
     async fn run(&self, task: TaskSpec, context: RunContext) -> Result<TaskResult, AgentError> {
-        let launch = self.profile.launch(&task, &context.environment, ["app-server"])?;
+        let launch = self.start(&task, &context.environment)?;
         let options = Options::default().with_jsonrpc(JsonRpcMember::Optional);
         let mut conversation = Conversation::spawn(&launch, &context, options).await?;
         let mut turn = None;
@@ -91,7 +100,7 @@ impl Agent for CodexAgent {
     }
     async fn probe(&self, task: TaskSpec, context: RunContext) -> Result<(), TaskError> {
         let refused = |error: AgentError| not_started(&error);
-        let launch = self.profile.launch(&task, &context.environment, ["app-server"]).map_err(refused)?;
+        let launch = self.start(&task, &context.environment).map_err(refused)?;
         let options = Options::default().with_jsonrpc(JsonRpcMember::Optional);
         let mut conversation = Conversation::spawn(&launch, &context, options).await.map_err(refused)?;
         let peer = conversation.peer();

@@ -26,6 +26,8 @@ pub struct RunContext {
     pub marker: String,
     /// What guards the agent's processes; `None` holds them by their process group and their mark alone.
     pub guard: Option<Guard>,
+    /// Folders that no sandbox opens, beside those that usually hold keys.
+    pub hidden: Vec<PathBuf>,
 }
 
 /// How much an agent may print, and how long it may take to stop.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::process::{Child, probe_launch};
-use crate::{AgentError, AgentId, Guard, Limits, Resources, RunContext, event_channel};
+use crate::{AgentError, AgentId, Guard, Limits, Resources, RunContext, Sandbox, event_channel};
 
 /// How far a promise is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -78,6 +78,21 @@ const GROUP: Enforcement =
 #[cfg(not(target_os = "linux"))]
 const GROUP: Enforcement = Enforcement::BestEffort("its process group alone");
 
+/// What each sandbox keeps an agent from.
+const SANDBOXES: [(&str, Sandbox); 3] = [
+    ("the sandbox `standard`: files outside of its folders stay as they are, keys unread", Sandbox::Standard),
+    ("the sandbox `read-only`: files of the working folder stay as they are as well", Sandbox::ReadOnly),
+    ("the sandbox `offline`: no TCP; UDP is not covered", Sandbox::Offline),
+];
+
+/// Finds out by doing whether a sandbox can be put up.
+async fn try_sandbox(guard: Option<&Guard>, sandbox: Sandbox) -> Enforcement {
+    match guard {
+        Some(guard) if try_out(guard, sandbox).await.is_ok() => Enforcement::Enforced,
+        _ => Enforcement::Unsupported,
+    }
+}
+
 impl Supervision {
     /// Finds out by doing: has the guard start a process and end it.
     ///
@@ -86,7 +101,7 @@ impl Supervision {
     pub async fn probe(guard: Option<&Guard>) -> Self {
         let (tier, problem) = match guard {
             None => (Tier::Group, None),
-            Some(guard) => match try_out(guard).await {
+            Some(guard) => match try_out(guard, Sandbox::None).await {
                 Ok(()) => (Tier::Guard, None),
                 Err(error) => (Tier::Group, Some(error)),
             },
@@ -113,13 +128,19 @@ impl Supervision {
             ("no process is left when aiswitch and the guard are killed at once", both),
         ];
         let promises = promises.map(|(what, how_far)| Promise { what, how_far }).into_iter();
-        let promises = promises.chain(Resources::promises(tier)).collect();
+        let mut promises: Vec<Promise> = promises.chain(Resources::promises(tier)).collect();
+        for (what, sandbox) in SANDBOXES {
+            promises.push(Promise {
+                what,
+                how_far: try_sandbox(guard.filter(|_| tier == Tier::Guard), sandbox).await,
+            });
+        }
         Self { tier, problem, promises }
     }
 }
 
 /// Has the guard start a process, which is one more guard that has nothing to do and ends at once.
-async fn try_out(guard: &Guard) -> Result<(), AgentError> {
+async fn try_out(guard: &Guard, sandbox: Sandbox) -> Result<(), AgentError> {
     let agent: AgentId = "probe".parse().expect("a name");
     let (events, _listener) = event_channel(agent.clone());
     let context = RunContext {
@@ -130,8 +151,9 @@ async fn try_out(guard: &Guard) -> Result<(), AgentError> {
         output_dir: None,
         marker: "probe".into(),
         guard: Some(guard.clone()),
+        hidden: Vec::new(),
     };
-    let (child, pipes) = Child::spawn(&probe_launch(agent, guard), &context).await?;
+    let (child, pipes) = Child::spawn(&probe_launch(agent, guard, sandbox), &context).await?;
     drop(pipes);
     child.stop().await;
     Ok(())

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use aiswitch_rpc::protocol::{AgentId, ErrorKind, PermissionMode};
 
-use crate::{Enforcement, Resource};
+use crate::{Enforcement, Resource, Sandbox};
 
 /// Why an agent could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +54,42 @@ pub enum AgentError {
         resource: Resource,
         /// How far the limit would be kept.
         how_far: Enforcement,
+    },
+    /// Its sandbox cannot be put up, so it is not started without.
+    #[error("the sandbox `{sandbox}` of agent `{agent}` cannot be put up here")]
+    Sandbox {
+        /// The agent.
+        agent: AgentId,
+        /// The sandbox.
+        sandbox: Sandbox,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Its sandbox has no place for a path that it needs.
+    #[error("`{path}` cannot be used in the sandbox `{sandbox}` of agent `{agent}`")]
+    SandboxPath {
+        /// The agent.
+        agent: AgentId,
+        /// The sandbox.
+        sandbox: Sandbox,
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Its own sandbox keeps it to the mode, and cannot work within another one.
+    #[error(
+        "agent `{agent}` keeps to the mode `{mode}` by a sandbox of its own, which cannot work in the sandbox `{sandbox}`"
+    )]
+    SandboxConflict {
+        /// The agent.
+        agent: AgentId,
+        /// The mode.
+        mode: PermissionMode,
+        /// The sandbox.
+        sandbox: Sandbox,
     },
     /// The guard of its processes cannot do its work.
     #[error("the guard `{program}` of agent `{agent}` cannot be used")]

@@ -8,7 +8,7 @@ use aiswitch_env::Environment;
 use aiswitch_rpc::protocol::{AgentId, PermissionMode, TaskError, TaskResult, TaskSpec};
 
 use crate::worker::not_started;
-use crate::{Agent, AgentError, Driver, Launch, Profile, Resources, RunContext};
+use crate::{Agent, AgentError, Driver, Launch, Profile, Resources, RunContext, Sandbox};
 
 type Answer = Pin<Box<dyn Future<Output = TaskResult> + Send>>;
 
@@ -35,6 +35,8 @@ impl MemoryAgent {
             login: None,
             version_min: None,
             resources: Resources::default(),
+            sandbox: Sandbox::None,
+            folders: Vec::new(),
         };
         Self { profile, answer: Box::new(move |task, context| Box::pin(answer(task, context))) }
     }

@@ -5,10 +5,10 @@ use std::path::Path;
 use aiswitch_env::Environment;
 use aiswitch_rpc::protocol::{AgentId, ErrorKind, PermissionMode, TaskSpec};
 
-use crate::Resources;
 use crate::error::AgentError;
 use crate::process::{Launch, find_program};
 use crate::spec::Driver;
+use crate::{Resources, Sandbox};
 
 /// Who an agent is, and what it can do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,10 @@ pub struct Profile {
     pub version_min: Option<String>,
     /// How much of the machine it may take.
     pub resources: Resources,
+    /// What it may touch.
+    pub sandbox: Sandbox,
+    /// Its own folders, from the home.
+    pub folders: Vec<String>,
 }
 
 impl Profile {
@@ -84,6 +88,8 @@ impl Profile {
             cwd: task.cwd.clone(),
             environment: environment.clone(),
             resources: self.resources,
+            sandbox: self.sandbox,
+            folders: self.folders.clone(),
         })
     }
 }

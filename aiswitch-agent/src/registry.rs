@@ -15,6 +15,8 @@ pub struct BuiltIn {
     pub command: &'static [&'static str],
     /// The variables of the caller's environment that hold its credentials; no other agent is given them.
     pub credentials: &'static [&'static str],
+    /// Its own folders, from the home; no other agent's sandbox opens them.
+    pub folders: &'static [&'static str],
     /// The permission modes that it can keep to.
     pub modes: &'static [PermissionMode],
     /// The command that installs or updates it.
@@ -34,6 +36,7 @@ const BUILT_INS: &[BuiltIn] = &[
         description: "answers with its prompt; needs no network and no key",
         command: &[],
         credentials: &[],
+        folders: &[],
         modes: ALL_MODES,
         install: None,
         login: None,
@@ -44,6 +47,7 @@ const BUILT_INS: &[BuiltIn] = &[
         description: "Claude Code, stream-json in both directions",
         command: &["claude"],
         credentials: &["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"],
+        folders: &[".claude"],
         modes: ALL_MODES,
         install: Some("npm install -g @anthropic-ai/claude-code"),
         login: Some("run `claude` and type /login, or set ANTHROPIC_API_KEY"),
@@ -54,6 +58,7 @@ const BUILT_INS: &[BuiltIn] = &[
         description: "OpenAI Codex, through `codex app-server`",
         command: &["codex"],
         credentials: &["OPENAI_API_KEY", "CODEX_API_KEY"],
+        folders: &[".codex"],
         modes: ALL_MODES,
         install: Some("npm install -g @openai/codex"),
         login: Some("run `codex login`, or set CODEX_API_KEY"),
@@ -64,6 +69,7 @@ const BUILT_INS: &[BuiltIn] = &[
         description: "Gemini CLI, through the Agent Client Protocol",
         command: &["gemini", "--acp"],
         credentials: &["GEMINI_API_KEY", "GOOGLE_API_KEY"],
+        folders: &[".gemini"],
         modes: ALL_MODES,
         install: Some("npm install -g @google/gemini-cli"),
         login: Some("run `gemini` and log in, or set GEMINI_API_KEY"),
@@ -74,6 +80,7 @@ const BUILT_INS: &[BuiltIn] = &[
         description: "opencode, through the Agent Client Protocol",
         command: &["opencode", "acp"],
         credentials: &["ANTHROPIC_API_KEY", "OPENAI_API_KEY", "OPENROUTER_API_KEY", "OPENCODE_API_KEY"],
+        folders: &[".cache/opencode", ".config/opencode", ".local/share/opencode", ".local/state/opencode"],
         modes: ALL_MODES,
         install: Some("npm install -g opencode-ai"),
         login: Some("run `opencode auth login`"),
@@ -84,6 +91,7 @@ const BUILT_INS: &[BuiltIn] = &[
         description: "Qwen Code, stream-json in both directions",
         command: &["qwen"],
         credentials: &["OPENAI_API_KEY", "DASHSCOPE_API_KEY"],
+        folders: &[".qwen"],
         modes: ALL_MODES,
         install: Some("npm install -g @qwen-code/qwen-code"),
         login: Some("run `qwen` and log in, or set OPENAI_API_KEY"),

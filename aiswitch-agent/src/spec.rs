@@ -15,7 +15,7 @@ use crate::codex_agent::CodexAgent;
 use crate::command_agent::CommandAgent;
 use crate::registry::BuiltIn;
 use crate::rpc_agent::RpcAgent;
-use crate::{Agent, Profile, Resources, built_in};
+use crate::{Agent, Profile, Resources, Sandbox, built_in};
 
 /// How an agent is driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +91,9 @@ pub struct AgentSpec {
     /// How much of the machine it may take.
     #[serde(default)]
     pub limits: Resources,
+    /// What it may touch: `none`, `standard`, `read-only` or `offline`.
+    #[serde(default)]
+    pub sandbox: Sandbox,
 }
 
 impl AgentSpec {
@@ -105,6 +108,7 @@ impl AgentSpec {
             timeout: None,
             modes: None,
             limits: Resources::default(),
+            sandbox: Sandbox::None,
         }
     }
 
@@ -141,6 +145,8 @@ impl AgentSpec {
             login: known.and_then(|known| known.login).map(str::to_owned),
             version_min: known.and_then(|known| known.version_min).map(str::to_owned),
             resources: self.limits,
+            sandbox: self.sandbox,
+            folders: own(|known| known.folders),
         }
     }
 

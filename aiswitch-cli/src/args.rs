@@ -10,6 +10,7 @@ use aiswitch_coordinator::{
 };
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
+use jiff::tz::TimeZone;
 use regex::Regex;
 
 use crate::moment::Moment;
@@ -58,6 +59,79 @@ pub(crate) struct Common {
     /// Say nothing on stderr but errors
     #[arg(short, long, global = true, help_heading = "Common options")]
     pub(crate) quiet: bool,
+}
+
+/// What `tokens` shows.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct TokensArgs {
+    /// What to do instead of showing
+    #[command(subcommand)]
+    pub(crate) verb: Option<TokensVerb>,
+    /// What to sum up by
+    #[arg(value_enum, default_value_t = TokensBy::Daily)]
+    pub(crate) by: TokensBy,
+    /// Not before this time: `10m`, `2h` or `3d` ago, a date such as 2026-11-23, or a time such as 2026-11-23T10:15
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<Moment>,
+    /// Before this time
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<Moment>,
+    /// Only this agent
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) agent: Option<String>,
+    /// Only this model
+    #[arg(short, long)]
+    pub(crate) model: Option<String>,
+    /// The zone of days, weeks and months, such as Europe/Berlin [default: that of the system]
+    #[arg(long, value_name = "ZONE", value_parser = zone)]
+    pub(crate) timezone: Option<TimeZone>,
+}
+
+/// What `tokens` does beside showing.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokensVerb {
+    /// Import what Claude Code and Codex left on disk: months of history on the first day
+    ///
+    /// Each request counts once, however often it is imported and in however many files it stands. Sessions that are known
+    /// from runs of this home are passed over: they count already.
+    Import {
+        /// Read Claude Code's transcripts below this folder [default: ~/.claude/projects]
+        #[arg(long, value_name = "DIR")]
+        claude: Option<PathBuf>,
+        /// Read Codex's transcripts below this folder [default: ~/.codex/sessions]
+        #[arg(long, value_name = "DIR")]
+        codex: Option<PathBuf>,
+    },
+}
+
+/// What tokens are summed up by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TokensBy {
+    /// The days of the zone
+    Daily,
+    /// Weeks, from Monday on
+    Weekly,
+    /// Months
+    Monthly,
+    /// Sessions of agents
+    Session,
+    /// Blocks of five hours from the first request on, as some providers count (an estimate)
+    Blocks,
+    /// Models
+    Models,
+    /// Agents
+    Agents,
+    /// Presets
+    Presets,
+    /// Runs of this home
+    Runs,
+}
+
+fn zone(name: &str) -> Result<TimeZone, String> {
+    TimeZone::get(name)
+        .ok()
+        .ok_or_else(|| "expected a zone of the IANA list, such as Europe/Berlin or UTC".to_owned())
 }
 
 /// What `logs` prints.
@@ -127,6 +201,11 @@ pub(crate) enum Verb {
     /// `pid = 7 or msg ~ "timed out"`, `not task`; its operators are = != < <= > >= and ~ (contains), joined by
     /// and, or, not and parentheses.
     Logs(Box<LogsArgs>),
+    /// Show how many tokens were used, and what they cost
+    ///
+    /// Counted are the runs of this home and the transcripts that were imported, each request once. A cost that nobody knows
+    /// is not counted as free: it is said how many requests have none.
+    Tokens(TokensArgs),
     /// Look for known secrets, in every form, in what a run has kept or in any file or folder
     ///
     /// Known are the values that presets take from elsewhere, and the variables of the caller whose names look secret

@@ -59,6 +59,11 @@ impl Caller {
         Ok(Home::new(absolute(folder)?))
     }
 
+    /// The user's own folder, where it is known.
+    pub(crate) fn user_dir(&self) -> Option<PathBuf> {
+        self.variable("HOME").map(PathBuf::from)
+    }
+
     /// Who the caller is: an agent's own process and all that it starts are that agent.
     pub(crate) fn actor() -> Actor {
         let Some(mark) = mark_above() else { return Actor::Operator };

@@ -11,6 +11,7 @@ use aiswitch_coordinator::{
 };
 use aiswitch_env::{EnvError, SECRET_BYTES_MIN};
 use aiswitch_lock::LockError;
+use aiswitch_tokens::UsageError;
 
 use crate::config::ConfigError;
 use crate::exit::Code;
@@ -31,6 +32,10 @@ pub(crate) enum Error {
     Run(Box<RunError>),
     #[error(transparent)]
     Home(#[from] HomeError),
+    #[error(transparent)]
+    Usage(#[from] UsageError),
+    #[error("there are no transcripts below `{path}`")]
+    NoTranscripts { path: PathBuf },
     #[error(transparent)]
     Environment(#[from] EnvError),
     #[error("no folder is known for configuration and state")]
@@ -272,6 +277,7 @@ impl Error {
             Self::Run(error) => run_hint(error),
             Self::Environment(error) => env_hint(error),
             Self::Lock(error) => lock_hint(error),
+            Self::NoTranscripts { .. } => Some("name their folder with --claude DIR or --codex DIR".into()),
             Self::NoHome => Some("set AISWITCH_HOME, or give --home DIR".into()),
             Self::WorkingFolder { .. } => Some("change to a folder that exists, or give -C DIR".into()),
             Self::NoPrompt => Some("aiswitch run \"what to do\"; or --file FILE; or pipe it in".into()),

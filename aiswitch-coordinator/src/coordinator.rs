@@ -7,6 +7,7 @@ use std::sync::Arc;
 use aiswitch_agent::{Agent, AgentId, Driver, Guard, Limits, MARKER, PermissionMode, TaskError};
 use aiswitch_env::{Ambient, DataKeys, Environment, Origin, Preset, PresetName};
 use aiswitch_lock::{FileLockManager, LockError, LockManager};
+use aiswitch_tokens::UsageStore;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::RunAudit;
@@ -36,6 +37,7 @@ pub struct Coordinator {
     limits: Limits,
     guard: Option<Guard>,
     caller: Caller,
+    usage: Option<Arc<dyn UsageStore>>,
 }
 
 /// Who calls, and what they are heard through.
@@ -113,6 +115,13 @@ impl Coordinator {
         self
     }
 
+    /// Keeps what the agents of each run used in this store.
+    #[must_use]
+    pub fn with_usage(mut self, usage: Arc<dyn UsageStore>) -> Self {
+        self.usage = Some(usage);
+        self
+    }
+
     /// Says who calls, as the channel tells through which they are heard; without this, it is the operator.
     #[must_use]
     pub fn with_caller(mut self, actor: Actor, channel: Channel) -> Self {
@@ -160,8 +169,10 @@ impl Coordinator {
             ready,
             limits: self.limits,
             guard: self.guard.clone(),
+            hidden: self.home.iter().map(|home| home.root().to_owned()).collect(),
             cancel,
             records,
+            usage: self.usage.clone(),
         };
         let mut run = Run::new(start, on_event);
         run.begin(locks.as_deref()).await?;

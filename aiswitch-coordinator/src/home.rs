@@ -21,6 +21,7 @@ pub(crate) const FOLDER_MODE: u32 = 0o700;
 /// locks/
 /// state/agents.json            which agents work now
 /// state/tasks.json             the last runs
+/// state/usage.db               what agents used
 /// audit/audit.head             how far the audit log reaches
 /// audit/audit-NUMBER.jsonl     its lines, from this number on
 /// logs/coordinator.log          what happened over all runs, and coordinator-TIME.log.zst: what was put away
@@ -68,6 +69,11 @@ impl Home {
     /// The last runs.
     pub fn tasks_file(&self) -> PathBuf {
         self.state_dir().join("tasks.json")
+    }
+
+    /// What agents used, over all runs.
+    pub fn usage_file(&self) -> PathBuf {
+        self.state_dir().join("usage.db")
     }
 
     /// The audit log.

@@ -20,6 +20,7 @@ mod run;
 mod runs;
 mod state;
 mod strict;
+mod used;
 
 pub use aggregate::{HAND_OVER_BYTES_MAX, aggregate_results, hand_over};
 pub use audit::{
@@ -59,5 +60,6 @@ pub use aiswitch_agent::{
 };
 pub use aiswitch_env::{Ambient, DataKeys, Origin, Preset, PresetName};
 pub use aiswitch_lock::{FileLockManager, LockManager, LockName, MemoryLockManager};
-pub use aiswitch_tokens::{Cost, CostSource, CostSummary, NanoUsd, Usage, UsageSummary};
+pub use aiswitch_tokens::{Cost, CostSource, CostSummary, NanoUsd, Usage, UsageStore, UsageSummary};
 pub use tokio_util::sync::CancellationToken;
+pub use used::RUN_USAGE_SOURCE;

@@ -1,6 +1,7 @@
 //! One agent's part of a run: its time-outs, its stop and how it ended.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,9 +37,10 @@ pub(crate) struct Part {
     pub(crate) task: TaskSpec,
     pub(crate) environment: Environment,
     pub(crate) limits: Limits,
-    pub(crate) output_dir: Option<std::path::PathBuf>,
+    pub(crate) output_dir: Option<PathBuf>,
     pub(crate) marker: String,
     pub(crate) guard: Option<Guard>,
+    pub(crate) hidden: Vec<PathBuf>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) idle_timeout: Option<Duration>,
     /// Stops it when the run does; its own token, so that a time-out stops it alone.
@@ -125,7 +127,9 @@ impl Deadlines {
 /// Dropping the future drops the agent's, which kills its processes at once.
 pub(crate) async fn run_part(part: Part) -> PartEnd {
     let mut deadlines = Deadlines::new(&part);
-    let Part { index, agent, task, environment, limits, output_dir, marker, guard, cancel, told, .. } = part;
+    let Part {
+        index, agent, task, environment, limits, output_dir, marker, guard, hidden, cancel, told, ..
+    } = part;
     let (events, mut heard) = event_channel(agent.profile().id.clone());
     let context = RunContext {
         environment: environment.clone(),
@@ -135,6 +139,7 @@ pub(crate) async fn run_part(part: Part) -> PartEnd {
         output_dir,
         marker,
         guard,
+        hidden,
     };
     let mut work = agent.run(task, context);
     let mut stop = None;

@@ -2,12 +2,14 @@
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aiswitch_agent::{AgentEvent, AgentId, Guard, Limits, PermissionMode, sweep};
 use aiswitch_env::{Redactor, RedactorStream};
 use aiswitch_lock::{LockError, LockGuard, LockManager, LockOptions, PURPOSE_BYTES_MAX};
-use aiswitch_tokens::{Cost, UsageRecord, UsageSummary};
+use aiswitch_tokens::{Cost, UsageStore, UsageSummary};
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -26,6 +28,7 @@ use crate::part::{Part, PartEnd, Verdict, judge, run_part, with_hint};
 use crate::ready::Ready;
 use crate::report::REPORT_VERSION;
 use crate::state::{ProcessMark, State, prompt_start};
+use crate::used::used;
 use crate::{
     AgentRecord, AgentReport, OnFailure, Order, Outcome, Plan, RunEvent, RunEventKind, RunId, RunMode,
     RunRecordSummary, RunReport, RunState, RunStatus, TaskReport,
@@ -52,9 +55,13 @@ pub(crate) struct Start<'a> {
     pub(crate) ready: Ready,
     pub(crate) limits: Limits,
     pub(crate) guard: Option<Guard>,
+    /// Folders that no sandbox opens.
+    pub(crate) hidden: Vec<PathBuf>,
     pub(crate) cancel: CancellationToken,
     /// Where it is kept; `None` keeps nothing.
     pub(crate) records: Option<Records>,
+    /// Where what the agents used is kept.
+    pub(crate) usage: Option<Arc<dyn UsageStore>>,
 }
 
 /// Where a run is kept.
@@ -284,6 +291,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
             output_dir,
             marker: format!("{}:{id}", self.start.id),
             guard: self.start.guard.clone(),
+            hidden: self.start.hidden.clone(),
             timeout: ready.timeout,
             idle_timeout: self.start.plan.idle_timeout,
             cancel: self.stop.child_token(),
@@ -503,6 +511,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
             self.warn(chain(&error));
         }
         let agents: Vec<AgentReport> = self.slots.iter().filter_map(|slot| slot.report.clone()).collect();
+        self.track_usage(&agents).await;
         let plan = self.start.plan;
         let mut report = RunReport {
             v: REPORT_VERSION,
@@ -532,6 +541,18 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         report.warnings.clone_from(&self.warnings);
         self.tell(None, RunEventKind::Report { report: Box::new(report.clone()) });
         report
+    }
+
+    /// Keeps what the agents used; a run whose usage cannot be kept says so.
+    async fn track_usage(&mut self, agents: &[AgentReport]) {
+        let records = used(self.start.id, self.start.plan, agents);
+        let Some(store) = self.start.usage.clone().filter(|_| !records.is_empty()) else { return };
+        let problem = match tokio::task::spawn_blocking(move || store.track_usage(&records)).await {
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) => chain(&error),
+            Err(error) => panic_message(error),
+        };
+        self.warn(format!("what the agents used is not kept: {problem}"));
     }
 
     fn tell(&mut self, index: Option<usize>, kind: RunEventKind) {
@@ -595,17 +616,8 @@ async fn audited(records: &mut Option<Records>) -> Option<Result<(), String>> {
 
 /// The sum over all agents that started.
 fn totals(agents: &[AgentReport]) -> UsageSummary {
-    let records: Vec<UsageRecord> = agents
-        .iter()
-        .filter(|report| report.started_at.is_some())
-        .map(|report| UsageRecord {
-            agent: report.id.to_string(),
-            model: report.model.clone(),
-            usage: report.usage,
-            cost: report.cost,
-        })
-        .collect();
-    UsageSummary::of(&records)
+    let started = agents.iter().filter(|report| report.started_at.is_some());
+    UsageSummary::of(started.map(|report| (report.usage, report.cost)))
 }
 
 fn panic_message(error: JoinError) -> String {

@@ -1,9 +1,19 @@
 #![doc = include_str!("../README.md")]
 
 mod cost;
+mod error;
+mod group;
+mod record;
+mod store;
 mod summary;
+mod transcript;
 mod usage;
 
 pub use cost::{Cost, CostSource, NanoUsd};
+pub use error::UsageError;
+pub use group::{GroupBy, Groups, Period, UsageGroup};
+pub use record::{LABEL_BYTES_MAX, TOKENS_MAX, UsageKey, UsageRecord};
+pub use store::{MemoryUsageStore, SqliteUsageStore, Tracked, UsageQuery, UsageStore};
 pub use summary::{CostSummary, UsageSummary};
-pub use usage::{Usage, UsageRecord};
+pub use transcript::{Transcript, TranscriptCount, TranscriptKind, read_transcript};
+pub use usage::Usage;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{NanoUsd, Usage, UsageRecord};
+use crate::{Cost, NanoUsd, Usage};
 
 /// The sum over many records, honest about what is not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,20 +25,30 @@ pub struct CostSummary {
 }
 
 impl UsageSummary {
-    /// Sums records up.
-    pub fn of<'a>(records: impl IntoIterator<Item = &'a UsageRecord>) -> Self {
-        records.into_iter().fold(Self::default(), |sum, record| Self {
-            usage: match (sum.usage, record.usage) {
+    /// Sums up what each part of some work used and cost.
+    pub fn of(parts: impl IntoIterator<Item = (Option<Usage>, Cost)>) -> Self {
+        let part = |(usage, cost): (Option<Usage>, Cost)| Self {
+            usage,
+            cost: CostSummary { usd: cost.usd, unpriced: u64::from(cost.usd.is_none()) },
+        };
+        parts.into_iter().map(part).fold(Self::default(), Self::plus)
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            usage: match (self.usage, other.usage) {
                 (Some(a), Some(b)) => Some(a.plus(b)),
                 (known, None) | (None, known) => known,
             },
             cost: CostSummary {
-                usd: match (sum.cost.usd, record.cost.usd) {
+                usd: match (self.cost.usd, other.cost.usd) {
                     (Some(a), Some(b)) => Some(NanoUsd(a.0.saturating_add(b.0))),
                     (known, None) | (None, known) => known,
                 },
-                unpriced: sum.cost.unpriced + u64::from(record.cost.usd.is_none()),
+                unpriced: self.cost.unpriced + other.cost.unpriced,
             },
-        })
+        }
     }
 }

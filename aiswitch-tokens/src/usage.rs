@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Cost;
-
 /// How many tokens a piece of work took; a figure that is not known is `None`, never 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -21,6 +19,21 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// All tokens, of the prompt and of the answer; `None` when no figure is known.
+    pub fn total(self) -> Option<u64> {
+        // Thinking is a part of the output.
+        let [input, output, cache_read, cache_write, _] = self.figures();
+        let known = [input, output, cache_read, cache_write].into_iter().flatten();
+        known.reduce(u64::saturating_add)
+    }
+
+    /// Its figures, in the order of its fields.
+    pub(crate) fn figures(self) -> [Option<u64>; 5] {
+        let Self { input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens } =
+            self;
+        [input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens]
+    }
+
     /// Both together. A figure that only one side knows is that side's; one that neither knows stays unknown.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
@@ -36,17 +49,4 @@ impl Usage {
             reasoning_tokens: sum(self.reasoning_tokens, other.reasoning_tokens),
         }
     }
-}
-
-/// What one agent used for one task.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UsageRecord {
-    /// The agent's label.
-    pub agent: String,
-    /// The model that answered, if it is known.
-    pub model: Option<String>,
-    /// The tokens, if the agent reported any.
-    pub usage: Option<Usage>,
-    /// The price.
-    pub cost: Cost,
 }

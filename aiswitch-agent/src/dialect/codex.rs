@@ -18,7 +18,7 @@ use super::{kind_of_status, rfc3339};
 use crate::conversation::{Dialect, End, Interrupt, Reply, Stop, fault, settle, unknown};
 use crate::permission::{Ask, decide};
 use crate::process::Ended;
-use crate::{AgentEvent, Decision, ToolPhase};
+use crate::{AgentEvent, Decision, Sandbox, ToolPhase};
 
 /// The variable with the key that Codex uses when nobody is logged in.
 pub(crate) const KEY: &str = "CODEX_API_KEY";
@@ -102,12 +102,14 @@ pub(crate) fn use_key(params: &mut Value, config: &Value) {
 /// Every command runs in the sandbox of the mode. What fails there is asked about ("retry without sandbox?") and is
 /// then declined, so that a denial shows: with the policy `on-request` such a command leaves no trace in the events,
 /// and with `untrusted` every second look at a file is asked about and runs without a sandbox once it is allowed.
-pub(crate) fn open_thread(task: &TaskSpec) -> (&'static str, Value) {
+pub(crate) fn open_thread(task: &TaskSpec, outer: Sandbox) -> (&'static str, Value) {
     let (sandbox, policy) = match task.mode {
         PermissionMode::ReadOnly => ("read-only", asking()),
         PermissionMode::Write => ("workspace-write", asking()),
         PermissionMode::Yolo => ("danger-full-access", json!("never")),
     };
+    // Its commands would fail in a sandbox within a sandbox.
+    let sandbox = if outer == Sandbox::None { sandbox } else { "danger-full-access" };
     let mut params = json!({"cwd": task.cwd, "approvalPolicy": policy, "sandbox": sandbox});
     if let Some(model) = &task.model {
         params["model"] = json!(model);

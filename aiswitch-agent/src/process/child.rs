@@ -14,7 +14,8 @@ use super::guarded::{Lifeline, Watch};
 use super::output::{Lost, Stderr, Stdout, open_log};
 use super::{Launch, MARKER, sweep};
 use crate::resources::Excess;
-use crate::{AgentError, AgentEvent, EventSender, RunContext, Tier};
+use crate::sandbox::walls;
+use crate::{AgentError, AgentEvent, EventSender, RunContext, Sandbox, Tier};
 
 /// How long the rest of stderr is waited for after the end of a child; a grandchild may hold the pipe for ever.
 const STDERR_PATIENCE: Duration = Duration::from_millis(200);
@@ -84,6 +85,7 @@ impl Child {
                 .map_err(|(path, source)| AgentError::Log { agent: launch.agent.clone(), path, source })
         };
         let (stdout_log, stderr_log) = (open("stdout.log")?, open("stderr.log")?);
+        let walls = walls(launch, &context.hidden)?;
         let (mut process, lifeline) = begin(launch, context)?;
         let mut stdin = process.stdin.take().expect("stdin is piped");
         let stdout = process.stdout.take().expect("stdout is piped");
@@ -105,7 +107,7 @@ impl Child {
                 leader
             }
             Some(mut lifeline) => {
-                match lifeline.start(launch, context, &mut child.process, &mut stdin).await {
+                match lifeline.start((launch, walls), context, &mut child.process, &mut stdin).await {
                     Ok(leader) => {
                         child.hold = Hold::Guard(lifeline.watch(context.marker.clone()), leader);
                         leader
@@ -212,6 +214,10 @@ fn begin(
     let tier = if context.guard.is_some() { Tier::Guard } else { Tier::Group };
     if let Some((resource, how_far)) = launch.resources.refused(tier) {
         return Err(AgentError::Limit { agent: agent(), resource, how_far });
+    }
+    if launch.sandbox != Sandbox::None && context.guard.is_none() {
+        let source = std::io::Error::other("only a guard can put it up");
+        return Err(AgentError::Sandbox { agent: agent(), sandbox: launch.sandbox, source });
     }
     let lifeline = context.guard.as_ref().map(|_| Lifeline::open()).transpose().map_err(failed)?;
     let mut command = match &context.guard {

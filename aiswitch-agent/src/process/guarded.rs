@@ -11,7 +11,7 @@ use tokio::process::ChildStdin;
 use tokio::task::JoinHandle;
 
 use super::guard::order::{Entry, Failure, Order, Report, Step};
-use super::{Exit, Launch, MARKER, sweep};
+use super::{Exit, Launch, MARKER, Walls, sweep};
 use crate::{AgentError, RunContext};
 
 /// How long a guard may take to start its agent's program.
@@ -40,12 +40,12 @@ impl Lifeline {
     /// The guard does not report, or reports that the program does not run.
     pub(super) async fn start(
         &mut self,
-        launch: &Launch,
+        (launch, walls): (&Launch, Option<Walls>),
         context: &RunContext,
         guard: &mut tokio::process::Child,
         stdin: &mut ChildStdin,
     ) -> Result<Pid, NotStarted> {
-        let order = self.order(launch, context).to_frame().map_err(NotStarted::Order)?;
+        let order = self.order(launch, context, walls).to_frame().map_err(NotStarted::Order)?;
         let asked = async {
             // An error means that the guard has refused, which is heard by the end of its reports.
             drop(stdin.write_all(&order).await);
@@ -65,7 +65,7 @@ impl Lifeline {
     }
 
     #[expect(clippy::disallowed_methods, reason = "the agent's secrets pass through its guard")]
-    fn order(&self, launch: &Launch, context: &RunContext) -> Order {
+    fn order(&self, launch: &Launch, context: &RunContext, walls: Option<Walls>) -> Order {
         let environment = launch.environment.iter();
         let marker = (MARKER.to_owned(), context.marker.clone());
         Order {
@@ -78,7 +78,7 @@ impl Lifeline {
                 .chain([marker])
                 .collect(),
             limits: launch.resources,
-            entry: Entry { cwd: launch.cwd.clone().into(), open_files: launch.resources.open_files },
+            entry: Entry { cwd: launch.cwd.clone().into(), open_files: launch.resources.open_files, walls },
         }
     }
 
@@ -152,6 +152,9 @@ impl NotStarted {
             Self::Order(source) => return spawn(source),
             Self::Failed(failure @ Failure { step: Step::Folder, .. }) => {
                 return AgentError::Cwd { agent, cwd: launch.cwd.clone(), source: failure.source() };
+            }
+            Self::Failed(failure @ Failure { step: Step::Sandbox, .. }) => {
+                return AgentError::Sandbox { agent, sandbox: launch.sandbox, source: failure.source() };
             }
             Self::Failed(failure @ Failure { step: Step::Fork | Step::Limits | Step::Program, .. }) => {
                 return spawn(failure.source());

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use aiswitch_env::Environment;
 use aiswitch_rpc::protocol::AgentId;
 
-use crate::Resources;
 use crate::error::AgentError;
+use crate::{Resources, Sandbox};
 
 /// What is started for a task: a program, its arguments, its folder and its environment. No shell is in between.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,26 @@ pub struct Launch {
     pub environment: Environment,
     /// How much of the machine it may take.
     pub resources: Resources,
+    /// What it may touch.
+    pub sandbox: Sandbox,
+    /// Its own folders, from the home.
+    pub folders: Vec<String>,
+}
+
+/// The variable that names the folder for temporary files.
+pub(super) const TEMP_VARIABLE: &str = "TMPDIR";
+
+#[expect(clippy::disallowed_methods, reason = "the walls of a sandbox need these two, which are no secrets")]
+impl Launch {
+    /// The home that its environment names.
+    pub(crate) fn home(&self) -> Option<PathBuf> {
+        self.environment.get("HOME").map(|home| home.expose().into())
+    }
+
+    /// Where it keeps temporary files.
+    pub(crate) fn temp(&self) -> PathBuf {
+        self.environment.get(TEMP_VARIABLE).map_or("/tmp".into(), |temp| temp.expose().into())
+    }
 }
 
 /// The file of a program: a path as it stands, a bare name by the `PATH` of the agent's own environment.

@@ -7,5 +7,6 @@ mod command;
 mod guard;
 mod live;
 mod rpc;
+mod sandbox;
 mod support;
 mod vendor;

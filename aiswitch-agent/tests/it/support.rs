@@ -48,6 +48,7 @@ impl Bench {
             output_dir: Some(dir.path().to_owned()),
             marker,
             guard: None,
+            hidden: Vec::new(),
         };
         Self { agent: spec.build(id), context, events, dir }
     }

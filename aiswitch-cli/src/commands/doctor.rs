@@ -63,7 +63,6 @@ struct Guarantee {
 enum Enforcer {
     Aiswitch,
     Agent,
-    Nobody,
 }
 
 const GUARANTEES: &[Guarantee] = &[
@@ -85,8 +84,8 @@ const GUARANTEES: &[Guarantee] = &[
     },
     Guarantee {
         what: "files, network",
-        by: Enforcer::Nobody,
-        how: "there is no sandbox beside what the agent brings",
+        by: Enforcer::Aiswitch,
+        how: "as the `sandbox` of its spec says; `none`, unless it says another one",
     },
 ];
 
@@ -184,7 +183,6 @@ impl DoctorView {
             let by = match guarantee.by {
                 Enforcer::Aiswitch => "aiswitch",
                 Enforcer::Agent => "the agent",
-                Enforcer::Nobody => "nobody",
             };
             vec![guarantee.what.to_owned(), by.to_owned(), guarantee.how.to_owned()]
         });

@@ -20,6 +20,7 @@ mod runs;
 mod schema;
 mod secrets;
 mod shell;
+mod tokens;
 
 use std::process::ExitCode;
 
@@ -51,6 +52,7 @@ pub(crate) fn dispatch(args: &Args, caller: &Caller) -> Result<ExitCode, Error> 
         Verb::Runs => runs::runs(&home()?, &output)?.into(),
         Verb::Result { run } => result::result(run, &home()?, &output)?.into(),
         Verb::Logs(logs) => logs::logs(logs, &home()?, &output)?.into(),
+        Verb::Tokens(args) => tokens::tokens(args, &home()?, caller, &output)?.into(),
         Verb::LeakCheck { target } => leak_check::leak_check(target, &home()?, caller, &output)?.into(),
         Verb::Preset(verb) => presets::presets(verb, &home()?, caller, &output)?.into(),
         Verb::Apply(apply) => apply::apply(apply, &home()?, caller)?.into(),

@@ -55,6 +55,29 @@ pub(crate) fn log_line(event: &RunEvent) -> String {
     format!("{}  {who}  {}", event.at.format("%H:%M:%S%.3f"), words(&event.kind))
 }
 
+/// A number in at most six characters: `999`, `12.3K`, `4.56M`.
+pub(crate) fn short(number: u64) -> String {
+    const UNITS: [(u64, &str); 4] =
+        [(1_000_000_000_000, "T"), (1_000_000_000, "G"), (1_000_000, "M"), (1_000, "K")];
+    let Some((size, unit)) = UNITS.into_iter().find(|(size, _)| number >= *size) else {
+        return number.to_string();
+    };
+    let (whole, rest) = (number / size, number % size);
+    match whole {
+        0..=9 => format!("{whole}.{:02}{unit}", rest * 100 / size),
+        10..=99 => format!("{whole}.{}{unit}", rest * 10 / size),
+        _ => format!("{whole}{unit}"),
+    }
+}
+
+/// A text of at most so many characters; one that was cut ends in `…`.
+pub(crate) fn cut(text: &str, chars_max: usize) -> String {
+    if text.chars().count() <= chars_max {
+        return text.to_owned();
+    }
+    text.chars().take(chars_max.saturating_sub(1)).chain(['…']).collect()
+}
+
 /// One line of the logs of all runs: when, how grave, who, what, and what else is known.
 pub(crate) fn log_record(record: &LogRecord) -> String {
     let time = record.at.to_rfc3339_opts(SecondsFormat::Millis, true);

@@ -33,5 +33,6 @@ mod shell;
 mod signals;
 mod strict;
 mod terminal;
+mod tokens;
 mod vault;
 mod verbs;

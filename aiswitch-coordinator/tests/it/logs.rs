@@ -301,6 +301,7 @@ fn events_of_tracing_reach_the_log_that_they_are_about() {
 fn a_log_that_cannot_be_written_says_why_and_how_much_was_lost() {
     let (_folder, home) = home();
     let writer = LogWriter::new(home.clone(), LogLimits::default());
+    fs::create_dir(home.root()).unwrap();
     fs::write(home.logs_dir(), "in the way").unwrap();
     let (layer, guard) = log_layer(writer, LogLevel::Info).unwrap();
     tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {

@@ -1,30 +1,30 @@
 //! Usage, cost and their sums, as their users see them.
 #![cfg(test)]
 
-use aiswitch_tokens::{Cost, CostSource, NanoUsd, Usage, UsageRecord, UsageSummary};
+mod store;
+mod transcript;
+
+use aiswitch_tokens::{Cost, CostSource, NanoUsd, Usage, UsageSummary};
 use proptest::prelude::*;
 
-fn record(input: Option<u64>, nanos: Option<u64>) -> UsageRecord {
-    UsageRecord {
-        agent: "a".into(),
-        model: None,
-        usage: input.map(|tokens| Usage { input_tokens: Some(tokens), ..Usage::default() }),
-        cost: match nanos {
-            Some(nanos) => Cost { usd: Some(NanoUsd(nanos)), source: CostSource::Computed },
-            None => Cost::default(),
-        },
-    }
+fn part(input: Option<u64>, nanos: Option<u64>) -> (Option<Usage>, Cost) {
+    let usage = input.map(|tokens| Usage { input_tokens: Some(tokens), ..Usage::default() });
+    let cost = match nanos {
+        Some(nanos) => Cost { usd: Some(NanoUsd(nanos)), source: CostSource::Computed },
+        None => Cost::default(),
+    };
+    (usage, cost)
 }
 
 #[test]
 fn what_nobody_reported_stays_unknown_in_the_sum() {
-    let sum = UsageSummary::of(&[record(None, None), record(None, None)]);
+    let sum = UsageSummary::of([part(None, None), part(None, None)]);
     assert_eq!(serde_json::to_string(&sum).unwrap(), r#"{"usage":null,"cost":{"usd":null,"unpriced":2}}"#);
 }
 
 #[test]
 fn a_known_figure_is_kept_beside_an_unknown_one() {
-    let sum = UsageSummary::of(&[record(Some(7), Some(4_340_000)), record(None, None)]);
+    let sum = UsageSummary::of([part(Some(7), Some(4_340_000)), part(None, None)]);
     let usage = sum.usage.unwrap();
     assert_eq!((usage.input_tokens, usage.output_tokens), (Some(7), None));
     assert_eq!((sum.cost.usd, sum.cost.unpriced), (Some(NanoUsd(4_340_000)), 1));
@@ -51,8 +51,7 @@ proptest! {
     #[test]
     fn the_order_of_a_sum_does_not_matter(mut all in prop::collection::vec((any::<Option<u32>>(), any::<Option<u32>>()), 0..20)) {
         let sum = |all: &[(Option<u32>, Option<u32>)]| {
-            let records: Vec<_> = all.iter().map(|(i, n)| record(i.map(u64::from), n.map(u64::from))).collect();
-            UsageSummary::of(&records)
+            UsageSummary::of(all.iter().map(|(i, n)| part(i.map(u64::from), n.map(u64::from))))
         };
         let forward = sum(&all);
         all.reverse();

@@ -166,7 +166,7 @@ fn what_is_not_known_is_told_and_what_is_known_but_unused_is_not() {
 #[test]
 fn every_mode_but_yolo_has_a_sandbox_and_asks() {
     let opened = [PermissionMode::ReadOnly, PermissionMode::Write, PermissionMode::Yolo]
-        .map(|mode| open_thread(&task(mode, None)).1)
+        .map(|mode| open_thread(&task(mode, None), Sandbox::None).1)
         .map(|params| {
             (params["sandbox"].clone(), params["approvalPolicy"]["granular"]["sandbox_approval"].clone())
         });

@@ -56,6 +56,9 @@ fn become_agent(
         setrlimit(RlimitResource::Nofile, limit).map_err(io::Error::from).map_err(failed(Step::Limits))?;
     }
     std::env::set_current_dir(&entry.cwd).map_err(failed(Step::Folder))?;
+    if let Some(walls) = &entry.walls {
+        walls.put_up().map_err(failed(Step::Sandbox))?;
+    }
     Err(Failure::new(Step::Program, &Command::new(program).args(args).exec()))
 }
 

@@ -5,14 +5,18 @@ use std::sync::Arc;
 
 use aiswitch_env::Environment;
 
+pub(crate) use walls::Walls;
+
 use super::Launch;
-use crate::{AgentId, Resources};
+use crate::{AgentId, Resources, Sandbox};
 
 #[cfg(target_os = "linux")]
 mod enter;
 pub(super) mod order;
 #[cfg(target_os = "linux")]
 mod tend;
+#[cfg(target_os = "linux")]
+mod walls;
 #[cfg(target_os = "linux")]
 mod watchdog;
 
@@ -65,14 +69,16 @@ impl Guard {
 }
 
 /// The launch of a process that has nothing to do and ends: one more guard, without an order.
-pub(crate) fn probe_launch(agent: AgentId, guard: &Guard) -> Launch {
+pub(crate) fn probe_launch(agent: AgentId, guard: &Guard, sandbox: Sandbox) -> Launch {
     Launch {
         agent,
         program: guard.program.to_path_buf(),
         args: vec![GUARD_VERB.to_owned()],
         cwd: "/".into(),
-        environment: Environment::default(),
+        environment: Environment::default().with_default("HOME", "/"),
         resources: Resources::default(),
+        sandbox,
+        folders: Vec::new(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::num::NonZeroU64;
 
 use serde::{Deserialize, Serialize};
 
+use super::Walls;
 use crate::Resources;
 use crate::process::Exit;
 use crate::resources::Excess;
@@ -35,6 +36,8 @@ pub(crate) struct Entry {
     pub(crate) cwd: OsString,
     /// How many files it may have open.
     pub(crate) open_files: Option<NonZeroU64>,
+    /// The walls of its sandbox.
+    pub(crate) walls: Option<Walls>,
 }
 
 /// What a guard tells its caller, one JSON text a line.
@@ -75,6 +78,8 @@ pub(crate) enum Step {
     Limits,
     /// To enter the folder that it works in.
     Folder,
+    /// To put up the walls of its sandbox.
+    Sandbox,
     /// To start the program.
     Program,
 }
@@ -135,7 +140,7 @@ mod tests {
             args: vec!["a\nb".into(), String::new()],
             environment: vec![("NAME".into(), "grün".into())],
             limits: Resources::default(),
-            entry: Entry { cwd: "/".into(), open_files: None },
+            entry: Entry { cwd: "/".into(), open_files: None, walls: None },
         }
     }
 

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -16,10 +17,12 @@ use rustix::process::{
 
 use super::enter::READY;
 use super::order::{Failure, Order, Report, Step};
+use super::walls::PrivateFolder;
 use super::watchdog::excess;
 use super::{ENTER_VERB, OWN_PROGRAM, REFUSED};
 use crate::Resources;
 use crate::process::Exit;
+use crate::process::program::TEMP_VARIABLE;
 
 /// How often ended processes that the agent left behind are taken off the system's list, in seconds.
 const REAP_EVERY: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
@@ -48,6 +51,8 @@ enum Refusal {
     Adopt(Errno),
     #[error("the system does not tell its children: {0}")]
     Children(io::Error),
+    #[error("it cannot make a temporary folder for the agent: {0}")]
+    Temp(io::Error),
     #[error("it cannot let go of the agent's streams: {0}")]
     Streams(io::Error),
 }
@@ -65,7 +70,7 @@ pub(super) fn tend() -> i32 {
 }
 
 fn guard() -> Result<i32, Refusal> {
-    let order = Order::read(Stdin).map_err(Refusal::Order)?;
+    let mut order = Order::read(Stdin).map_err(Refusal::Order)?;
     let caller = Pid::from_raw(order.caller).ok_or(Refusal::Orphan)?;
     let caller_gone = pidfd_open(caller, PidfdFlags::empty()).map_err(Refusal::Watch)?;
     // Only after it is watched: before that, its number could have become another's.
@@ -76,6 +81,8 @@ fn guard() -> Result<i32, Refusal> {
     let mut report = OpenOptions::new().write(true).open(report).map_err(Refusal::Report)?;
     set_child_subreaper(Some(getpid())).map_err(Refusal::Adopt)?;
     children().map_err(Refusal::Children)?;
+    // It goes when the guard does, after all that could use it.
+    let temp = private_temp(&mut order).map_err(Refusal::Temp)?;
     let agent = match start(&order) {
         Ok(agent) => agent,
         Err(failure) => {
@@ -98,7 +105,20 @@ fn guard() -> Result<i32, Refusal> {
     };
     tell(&mut report, &Report::Started { pid: agent.as_raw_pid() });
     let orders = Orders { caller_gone, report };
-    Ok(watch(agent, agent_gone.as_fd(), orders, &limits))
+    let code = watch(agent, agent_gone.as_fd(), orders, &limits);
+    drop(temp);
+    Ok(code)
+}
+
+/// Gives an agent with a sandbox a temporary folder that no other one can enter.
+fn private_temp(order: &mut Order) -> io::Result<Option<PrivateFolder>> {
+    let Some(walls) = &mut order.entry.walls else { return Ok(None) };
+    let folder = PrivateFolder::create(Path::new(&walls.temp))?;
+    walls.temp = folder.path().into();
+    order.environment.retain(|(name, _)| name != TEMP_VARIABLE);
+    let value = folder.path().to_str().ok_or(io::ErrorKind::InvalidFilename)?;
+    order.environment.push((TEMP_VARIABLE.to_owned(), value.to_owned()));
+    Ok(Some(folder))
 }
 
 /// Waits for the end of the agent or the order to end it, then ends all of it.

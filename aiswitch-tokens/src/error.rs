@@ -1,0 +1,45 @@
+//! Why usage cannot be kept or looked up.
+
+use std::path::PathBuf;
+
+use aiswitch_lock::database::DatabaseError;
+
+use crate::record::{LABEL_BYTES_MAX, TOKENS_MAX};
+
+/// Why usage cannot be kept or looked up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UsageError {
+    /// A label that every record has is empty.
+    #[error("a record has no {field}")]
+    EmptyLabel {
+        /// The label.
+        field: &'static str,
+    },
+    /// A label is too long.
+    #[error("the {field} of a record has {bytes} bytes, and {LABEL_BYTES_MAX} are the most")]
+    LongLabel {
+        /// The label.
+        field: &'static str,
+        /// How long it is.
+        bytes: usize,
+    },
+    /// A figure is beyond all that a request can use.
+    #[error("a record has {tokens} tokens, and {TOKENS_MAX} are the most")]
+    Tokens {
+        /// The figure.
+        tokens: u64,
+    },
+    /// The database refuses.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// A transcript cannot be read.
+    #[error("transcript `{}` cannot be read", path.display())]
+    Transcript {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+}

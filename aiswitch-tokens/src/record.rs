@@ -1,0 +1,84 @@
+//! What one request to a model used.
+
+use jiff::Timestamp;
+
+use crate::{Cost, Usage, UsageError};
+
+/// The most tokens that one record may have of a kind; more is a mistake of whoever reports it.
+pub const TOKENS_MAX: u64 = 1_000_000_000_000;
+
+/// The longest label, in bytes: agent, model, preset, task, run, session, and the parts of a key.
+pub const LABEL_BYTES_MAX: usize = 512;
+
+/// What makes two reports of one request the same: who answered, and what the answer is called there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UsageKey {
+    /// Within what the name is unique, such as a provider or a kind of agent.
+    pub source: String,
+    /// The name of the message there.
+    pub message: String,
+}
+
+/// What one request to a model used, and for whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageRecord {
+    /// What makes it one: reported again, it counts once.
+    pub key: UsageKey,
+    /// When.
+    pub at: Timestamp,
+    /// The agent's label.
+    pub agent: String,
+    /// The model that answered, if it is known.
+    pub model: Option<String>,
+    /// The preset that it ran under.
+    pub preset: Option<String>,
+    /// The task.
+    pub task: Option<String>,
+    /// The run.
+    pub run: Option<String>,
+    /// The session of the agent.
+    pub session: Option<String>,
+    /// The tokens, if any were reported.
+    pub usage: Option<Usage>,
+    /// The price.
+    pub cost: Cost,
+}
+
+impl UsageRecord {
+    /// Checks what a store takes.
+    ///
+    /// # Errors
+    /// A label is empty or too long, or a figure is beyond [`TOKENS_MAX`].
+    pub fn check(&self) -> Result<(), UsageError> {
+        let required = [("source", &self.key.source), ("message", &self.key.message), ("agent", &self.agent)];
+        let optional = [
+            ("model", &self.model),
+            ("preset", &self.preset),
+            ("task", &self.task),
+            ("run", &self.run),
+            ("session", &self.session),
+        ];
+        if let Some((field, _)) = required.iter().find(|(_, text)| text.is_empty()) {
+            return Err(UsageError::EmptyLabel { field });
+        }
+        let optional = optional.into_iter().filter_map(|(field, text)| Some((field, text.as_ref()?)));
+        let labels = required.into_iter().chain(optional);
+        if let Some((field, text)) = labels.into_iter().find(|(_, text)| text.len() > LABEL_BYTES_MAX) {
+            return Err(UsageError::LongLabel { field, bytes: text.len() });
+        }
+        let figures = self.usage.map_or([None; 5], Usage::figures);
+        match figures.into_iter().flatten().find(|tokens| *tokens > TOKENS_MAX) {
+            Some(tokens) => Err(UsageError::Tokens { tokens }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether this report of a request says more than an earlier one: more tokens, or as many and now with a price.
+    ///
+    /// Answers grow while they stream, and are told again at every step, also out of order by several processes. What says
+    /// the most is what was used in the end, in whatever order the reports come.
+    pub(crate) fn says_more_than(&self, other: &Self) -> bool {
+        let said = |record: &Self| (record.usage.and_then(Usage::total), record.cost.usd);
+        said(self) > said(other)
+    }
+}
