@@ -219,8 +219,8 @@ impl Desk {
     fn new(vault: &Vault<'_>, caller: &Caller) -> Result<Self, Error> {
         let mut builder = tempfile::Builder::new();
         builder.prefix("aiswitch-edit-").permissions(Permissions::from_mode(0o700));
-        let in_memory = caller.runtime_folder().into_iter().chain([PathBuf::from(MEMORY_FOLDER)]);
-        if let Some(made) = in_memory.filter_map(|folder| builder.tempdir_in(folder).ok()).next() {
+        let mut in_memory = caller.runtime_folder().into_iter().chain([PathBuf::from(MEMORY_FOLDER)]);
+        if let Some(made) = in_memory.find_map(|folder| builder.tempdir_in(folder).ok()) {
             return Ok(Self(made));
         }
         let folder = vault.root();
