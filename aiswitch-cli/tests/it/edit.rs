@@ -1,5 +1,4 @@
 //! Encrypted values in an editor: in clear in one private file, and nowhere once the editor has ended, however it ends.
-#![expect(clippy::disallowed_methods, reason = "tests of the command start it")]
 
 use std::fs::{self, File};
 use std::path::PathBuf;
