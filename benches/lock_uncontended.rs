@@ -5,10 +5,11 @@
 #![expect(clippy::unwrap_used, reason = "a bench that cannot run has nothing to report")]
 #![expect(clippy::cast_precision_loss, reason = "times are shown with three digits")]
 #![expect(clippy::print_stdout, reason = "the tables are what it is for")]
+#![expect(clippy::disallowed_methods, reason = "the bare primitives are what is measured")]
 
 use std::fs::{File, OpenOptions};
 use std::hint::black_box;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,9 @@ use aiswitch_lock::{
     MemoryLockManager,
 };
 use criterion::{Criterion, criterion_group};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{AtFlags, CWD, FlockOperation, SeekFrom, StatxFlags, flock, seek, statx};
+use rustix::io::{pread, pwrite};
+use rustix::process::getpid;
 use tokio::runtime::Runtime;
 
 /// Everything that is measured once and again, opened beforehand.
@@ -25,7 +28,8 @@ struct Subjects {
     raw: File,
     fs4: File,
     fd_lock: fd_lock::RwLock<File>,
-    bare: (LockFile, std::path::PathBuf),
+    bare: (LockFile, PathBuf),
+    calls: (File, PathBuf),
     full: FileLockManager,
     memory: MemoryLockManager,
     runtime: Runtime,
@@ -46,6 +50,8 @@ impl Subjects {
             fd_lock: fd_lock::RwLock::new(open("fd_lock")),
             bare: (LockFile::open(&bare).unwrap(), bare),
             full: FileLockManager::open(folder.join("locks")).unwrap(),
+            // As deep as a lock file of the manager.
+            calls: (open("locks/resource_calls.lock"), folder.join("locks/resource_calls.lock")),
             memory: MemoryLockManager::new(),
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
             name: LockName::resource("bench").unwrap(),
@@ -60,6 +66,10 @@ impl Subjects {
                 flock(&self.raw, FlockOperation::NonBlockingLockExclusive).unwrap();
                 flock(&self.raw, FlockOperation::Unlock).unwrap();
             }),
+            "std" => (0..count).for_each(|_| {
+                self.raw.try_lock().unwrap();
+                self.raw.unlock().unwrap();
+            }),
             "fs4" => (0..count).for_each(|_| {
                 fs4::FileExt::try_lock(&self.fs4).unwrap();
                 fs4::FileExt::unlock(&self.fs4).unwrap();
@@ -70,6 +80,10 @@ impl Subjects {
                 black_box(file.try_lock(LockMode::Exclusive, path).unwrap());
                 file.unlock(path).unwrap();
             }),
+            "system calls of the full pair" => {
+                let (file, path) = &self.calls;
+                (0..count).for_each(|_| calls_of_the_full_pair(file, path));
+            }
             "full pair" => (0..count).for_each(|_| {
                 drop(black_box(BlockingLockManager::acquire(&self.full, &self.name, &self.options).unwrap()));
             }),
@@ -89,8 +103,30 @@ impl Subjects {
     }
 }
 
-const ROWS: [&str; 7] =
-    ["raw flock", "fs4", "fd-lock", "bare pair", "full pair", "async full pair", "memory"];
+const ROWS: [&str; 9] = [
+    "raw flock",
+    "std",
+    "fs4",
+    "fd-lock",
+    "bare pair",
+    "system calls of the full pair",
+    "full pair",
+    "async full pair",
+    "memory",
+];
+
+/// What an acquire and a release ask of the kernel, with nothing in between: the bound of the full pair.
+fn calls_of_the_full_pair(file: &File, path: &Path) {
+    const RECORD: [u8; 134] = [7; 134];
+    black_box(getpid());
+    flock(file, FlockOperation::NonBlockingLockExclusive).unwrap();
+    black_box(statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::INO | StatxFlags::SIZE).unwrap());
+    black_box(pread(file, &mut [0; 24], 0).unwrap());
+    black_box(pwrite(file, &RECORD, 0).unwrap());
+    black_box(getpid());
+    flock(file, FlockOperation::Unlock).unwrap();
+    black_box(seek(file, SeekFrom::End(0)).unwrap());
+}
 
 fn pairs(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap();
@@ -217,9 +253,10 @@ fn print_ratios() {
         }
     }
     let nanos = |time: Duration| time.as_secs_f64() * 1e9 / COUNT as f64;
-    println!("\n| uncontended | ns | × raw flock |\n|---|---|---|");
+    println!("\n| uncontended | ns | × raw flock | × std |\n|---|---|---|---|");
     for (row, time) in ROWS.iter().zip(least) {
-        println!("| {row} | {:.0} | {:.2} |", nanos(time), nanos(time) / nanos(least[0]));
+        let ratio = |to: Duration| nanos(time) / nanos(to);
+        println!("| {row} | {:.0} | {:.2} | {:.2} |", nanos(time), ratio(least[0]), ratio(least[1]));
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use fs4::TryLockError;
-use rustix::fs::{AtFlags, OFlags};
+use rustix::fs::{AtFlags, OFlags, SeekFrom};
 use rustix::io::Errno;
 
 use crate::{LockError, LockMode, clock};
@@ -52,14 +52,16 @@ impl LockFile {
 
     fn open_with(options: &mut OpenOptions, path: &Path) -> Result<Self, LockError> {
         // Without O_NONBLOCK the open of a named pipe that somebody put there would never return.
-        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-        let file = options
-            .read(true)
-            .write(true)
-            .truncate(false)
-            .custom_flags(flags)
-            .open(path)
-            .map_err(LockError::io("open the lock file", path))?;
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let mut open = |flags: OFlags| {
+            options.read(true).write(true).custom_flags(flags.bits().cast_signed()).open(path)
+        };
+        let opened = match open(flags | UNDATED) {
+            // Only the owner of a file may read it without leaving a trace.
+            Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => open(flags),
+            opened => opened,
+        };
+        let file = opened.map_err(LockError::io("open the lock file", path))?;
         let metadata = file.metadata().map_err(LockError::io("look at the lock file", path))?;
         let kind = metadata.file_type();
         if !kind.is_file() || kind.is_fifo() {
@@ -76,6 +78,7 @@ impl LockFile {
     /// # Errors
     ///
     /// [`LockError::Unsupported`] if the file system cannot lock files, [`LockError::Io`] if locking fails otherwise.
+    #[inline]
     pub fn try_lock(&self, mode: LockMode, path: &Path) -> Result<LockAttempt, LockError> {
         loop {
             // The full path matters: methods of the same name in std would be taken instead.
@@ -97,6 +100,7 @@ impl LockFile {
     /// # Errors
     ///
     /// [`LockError::Io`] if the kernel refuses, which it does not for a file that is open.
+    #[inline]
     pub fn unlock(&self, path: &Path) -> Result<(), LockError> {
         loop {
             match fs4::FileExt::unlock(&self.file) {
@@ -107,12 +111,29 @@ impl LockFile {
     }
 
     /// Whether `path` still leads to this file.
+    #[inline]
     pub(crate) fn is_at(&self, path: &Path) -> Result<bool, LockError> {
-        let found = match identity_at(path) {
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(false),
+        Ok(self.bytes_at(path)?.is_some())
+    }
+
+    /// How long it is, if `path` still leads to it.
+    #[inline]
+    pub(crate) fn bytes_at(&self, path: &Path) -> Result<Option<u64>, LockError> {
+        let found = match look_at(path) {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
             found => found.map_err(LockError::io("look at the lock file", path))?,
         };
-        Ok(found == (self.device, self.inode))
+        Ok(((found.device, found.inode) == (self.device, self.inode)).then_some(found.bytes))
+    }
+
+    /// How long it is; this costs half as much as reading from it.
+    #[inline]
+    pub(crate) fn bytes(&self) -> io::Result<u64> {
+        Ok(rustix::fs::seek(&self.file, SeekFrom::End(0))?)
+    }
+
+    pub(crate) fn truncate(&self, bytes: u64) -> io::Result<()> {
+        self.file.set_len(bytes)
     }
 
     /// How long ago it was last written to, at `wall_ns`.
@@ -124,6 +145,7 @@ impl LockFile {
     /// Reads until the buffer is full or the file ends; tells how much there was.
     ///
     /// Like [`write_at`](Self::write_at) it asks the kernel without the C library, which takes a third off its cost.
+    #[inline]
     pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {
@@ -137,6 +159,7 @@ impl LockFile {
         Ok(filled)
     }
 
+    #[inline]
     pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut written = 0;
         while written < bytes.len() {
@@ -157,23 +180,40 @@ impl AsFd for LockFile {
     }
 }
 
-/// The device and inode numbers of the file at a path.
-///
-/// Asking for nothing but the inode keeps the kernel from making the next write to the file dearer, which it does after
-/// somebody has looked at the file's times.
+/// Reading without noting the time of it in the file, which would cost more than the reading.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn identity_at(path: &Path) -> Result<(u64, u64), Errno> {
+const UNDATED: OFlags = OFlags::NOATIME;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const UNDATED: OFlags = OFlags::empty();
+
+/// Which file is at a path, and how long it is.
+struct Found {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+}
+
+/// Looks at the file at a path.
+///
+/// Not asking for its times keeps the kernel from making the next write to the file dearer, which it does after somebody
+/// has looked at them.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[inline]
+fn look_at(path: &Path) -> Result<Found, Errno> {
     use rustix::fs::{CWD, StatxFlags, makedev, statx};
-    let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::INO)?;
-    Ok((makedev(found.stx_dev_major, found.stx_dev_minor), found.stx_ino))
+    let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::INO | StatxFlags::SIZE)?;
+    let device = makedev(found.stx_dev_major, found.stx_dev_minor);
+    Ok(Found { device, inode: found.stx_ino, bytes: found.stx_size })
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn identity_at(path: &Path) -> Result<(u64, u64), Errno> {
+fn look_at(path: &Path) -> Result<Found, Errno> {
     let found = rustix::fs::statat(rustix::fs::CWD, path, AtFlags::SYMLINK_NOFOLLOW)?;
-    Ok((found.st_dev as u64, found.st_ino as u64))
+    let bytes = u64::try_from(found.st_size).unwrap_or_default();
+    Ok(Found { device: found.st_dev as u64, inode: found.st_ino as u64, bytes })
 }
 
+#[cold]
 fn refused(source: io::Error, path: &Path) -> LockError {
     match Errno::from_io_error(&source) {
         Some(Errno::NOTSUP | Errno::NOSYS | Errno::NOLCK) => {

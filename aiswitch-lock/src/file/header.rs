@@ -2,17 +2,19 @@
 //!
 //! | bytes | content | written by |
 //! |---|---|---|
-//! | 0 | 1 if somebody waits in the queue | waiters; the holder, when the queue is empty |
-//! | 1..8 | `aislck1` | the holder |
+//! | 0..8 | `aislock1` | the holder |
 //! | 8..16 | fencing token | the holder |
 //! | 16..24 | the same with all bits turned, so that a torn or foreign value is noticed | the holder |
 //! | 24..28 | length of the record | the holder |
 //! | 28..36 | checksum of the record | the holder |
 //! | 36.. | the record | the holder |
+//! | 512 | a byte that is there while somebody waits in the queue | waiters; the holder, when the queue is empty |
 //!
 //! Numbers are little-endian. The file is written in place: it is not a store, and whatever it says about the holder is
 //! to be shown, never to be acted on. Only the kernel's lock decides who has the lock; the record of a holder stays when
-//! it lets go and nobody was seen to wait, for taking it away would make every release dearer by a fifth.
+//! it lets go and nobody was seen to wait, for taking it away would make every release dearer by a fifth. Whether
+//! somebody waits is told by the length of the file, for the check of the file's identity reports that as well, and to
+//! ask for it alone costs less than to read a byte.
 
 use std::io;
 use std::time::Duration;
@@ -21,8 +23,7 @@ use crate::identity::{IDENTITY_TEXT_BYTES_MAX, Identity};
 use crate::options::{OWNER_BYTES_MAX, PURPOSE_BYTES_MAX};
 use crate::{HolderInfo, HolderProcess, LockFile, LockMode, LockOptions, clock};
 
-const MAGIC: &[u8; 7] = b"aislck1";
-const MAGIC_AT: u64 = 1;
+const MAGIC: &[u8; 8] = b"aislock1";
 /// Where the part that every acquire reads ends.
 const HEAD_BYTES: usize = 24;
 const RECORD_AT: usize = 36;
@@ -30,29 +31,32 @@ const RECORD_AT: usize = 36;
 const RECORD_BYTES_MAX: usize =
     4 + 5 * 8 + 1 + 4 + 2 * IDENTITY_TEXT_BYTES_MAX + OWNER_BYTES_MAX + PURPOSE_BYTES_MAX;
 
-/// The part of a lock file that every acquire reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Header {
-    pub(crate) contended: bool,
-    /// The token of the last exclusive holder; 0 in a new file.
-    pub(crate) token: u64,
+/// Where the byte is that tells of waiters; the rest is shorter.
+const WAITERS_AT: u64 = 512;
+const _: () = assert!((RECORD_AT + RECORD_BYTES_MAX) as u64 <= WAITERS_AT, "a record ends before the mark");
+
+/// The token of the last exclusive holder; `None` in a new file, and in one that something else has written to.
+#[inline]
+pub(crate) fn read_token(file: &LockFile) -> io::Result<Option<u64>> {
+    let mut bytes = [0; HEAD_BYTES];
+    file.read_at(&mut bytes, 0)?;
+    let token = number(&bytes[8..16]);
+    Ok((&bytes[..8] == MAGIC && number(&bytes[16..24]) == !token).then_some(token))
 }
 
-impl Header {
-    pub(crate) fn read(file: &LockFile) -> io::Result<Self> {
-        let mut bytes = [0; HEAD_BYTES];
-        file.read_at(&mut bytes, 0)?;
-        let token = number(&bytes[8..16]);
-        let sound = &bytes[1..8] == MAGIC && number(&bytes[16..24]) == !token;
-        Ok(Self { contended: bytes[0] != 0, token: if sound { token } else { 0 } })
-    }
+/// Whether a lock file of this length says that somebody waits.
+#[inline]
+pub(crate) fn tells_of_waiters(bytes: u64) -> bool {
+    bytes > WAITERS_AT
 }
 
-pub(crate) fn write_contended(file: &LockFile, contended: bool) -> io::Result<()> {
-    file.write_at(&[u8::from(contended)], 0)
+/// Notes in a lock file whether somebody waits.
+pub(crate) fn write_waiters(file: &LockFile, any: bool) -> io::Result<()> {
+    if any { file.write_at(b"w", WAITERS_AT) } else { file.truncate(WAITERS_AT) }
 }
 
 /// Notes token and holder, and that it is now so many nanoseconds by the wall clock.
+#[inline]
 pub(crate) fn write_holder(
     file: &LockFile,
     (token, now_wall_ns): (u64, u64),
@@ -76,13 +80,13 @@ pub(crate) fn write_holder(
     let end = record.at;
     let length = u32::try_from(end - RECORD_AT).expect("a record has a few hundred bytes");
     let checksum = checksum(&bytes[RECORD_AT..end]);
-    let mut head = Writer { bytes: &mut bytes, at: 1 };
+    let mut head = Writer { bytes: &mut bytes, at: 0 };
     head.put(MAGIC);
     head.put(&token.to_le_bytes());
     head.put(&(!token).to_le_bytes());
     head.put(&length.to_le_bytes());
     head.put(&checksum.to_le_bytes());
-    file.write_at(&bytes[1..end], MAGIC_AT)
+    file.write_at(&bytes[..end], 0)
 }
 
 /// Takes the record away, so that nobody is misled while the next holder has not yet written its own.
@@ -103,7 +107,7 @@ fn decode(bytes: &[u8], here: &Identity) -> Option<(HolderInfo, Identity)> {
     let head = bytes.get(..RECORD_AT)?;
     let length = usize::try_from(u32::from_le_bytes(head[24..28].try_into().ok()?)).ok()?;
     let record = bytes.get(RECORD_AT..RECORD_AT.checked_add(length)?)?;
-    if length == 0 || &head[1..8] != MAGIC || number(&head[28..36]) != checksum(record) {
+    if length == 0 || &head[..8] != MAGIC || number(&head[28..36]) != checksum(record) {
         return None;
     }
     let mut record = Reader(record);
@@ -142,12 +146,12 @@ fn number(bytes: &[u8]) -> u64 {
 }
 
 /// Tells a torn record from a whole one; it is no protection against forgery.
+#[inline]
 fn checksum(bytes: &[u8]) -> u64 {
-    bytes.chunks(8).fold(bytes.len() as u64 + 1, |sum, chunk| {
-        let mut word = [0; 8];
-        word[..chunk.len()].copy_from_slice(chunk);
-        (sum.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-    })
+    let add = |sum: u64, word: u64| (sum.rotate_left(5) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let (words, rest) = bytes.as_chunks::<8>();
+    let sum = words.iter().fold(bytes.len() as u64 + 1, |sum, word| add(sum, u64::from_le_bytes(*word)));
+    rest.iter().fold(sum, |sum, byte| add(sum, u64::from(*byte)))
 }
 
 struct Writer<'a> {

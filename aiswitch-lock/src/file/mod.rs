@@ -156,12 +156,14 @@ impl FileLockManager {
     }
 
     /// What this process knows of a lock; looked up without opening its file.
+    #[inline]
     fn slot(&self, name: &LockName) -> Result<Arc<Slot>, LockError> {
         self.shared.check_process()?;
         self.slots.lock().unwrap_or_else(PoisonError::into_inner).get(name, &self.shared.folder)
     }
 
     /// Takes a lock at once, if nobody is likely to come first.
+    #[inline]
     fn start(
         &self,
         name: &LockName,
@@ -264,6 +266,7 @@ impl BlockingLockManager for FileLockManager {
 
 impl Shared {
     /// Refuses to work in a child that was forked off: there it would share the parent's locks.
+    #[inline]
     fn check_process(&self) -> Result<(), LockError> {
         if rustix::process::getpid().as_raw_pid().cast_unsigned() == self.identity.pid {
             return Ok(());

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use super::header::{self, Header};
+use super::header;
 use super::ticket::{self, Entry, TicketName};
 use super::{Shared, make_folder};
 use crate::identity::Identity;
@@ -81,28 +81,41 @@ impl Slot {
         })
     }
 
+    #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         // No code that runs under the mutex can panic halfway through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// As [`try_take`](Self::try_take), but leaves the lock alone where others are likely to come first.
+    #[inline]
     pub(crate) fn take_unless_crowded(
         self: &Arc<Self>,
         shared: &Arc<Shared>,
         options: &LockOptions,
     ) -> Result<Option<LockGuard>, LockError> {
+        let state = self.lock();
         // Locking the file for a moment would get in the way of the one who was just woken.
-        if self.lock().crowded { Ok(None) } else { self.try_take(shared, options) }
+        if state.crowded { Ok(None) } else { self.take_at_once(state, shared, options) }
     }
 
     /// Takes the lock if nobody of this process has it or waits for it, and other processes let it.
+    #[inline]
     pub(crate) fn try_take(
         self: &Arc<Self>,
         shared: &Arc<Shared>,
         options: &LockOptions,
     ) -> Result<Option<LockGuard>, LockError> {
-        let mut state = self.lock();
+        self.take_at_once(self.lock(), shared, options)
+    }
+
+    #[inline]
+    fn take_at_once(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, State>,
+        shared: &Arc<Shared>,
+        options: &LockOptions,
+    ) -> Result<Option<LockGuard>, LockError> {
         if state.queue.has_waiters() || !state.queue.admits(options.mode) {
             return Ok(None);
         }
@@ -114,6 +127,7 @@ impl Slot {
     /// Takes the lock for a waiter who may lead, if other processes let it.
     ///
     /// `turn` says how it is known that nobody else comes first.
+    #[inline]
     pub(crate) fn take(
         &self,
         state: &mut State,
@@ -128,32 +142,32 @@ impl Slot {
             }
             let joins = state.is_held(&file);
             let locked = joins || file.try_lock(options.mode, &self.path)? == LockAttempt::Taken;
-            if !file.is_at(&self.path)? {
+            let Some(bytes) = file.bytes_at(&self.path)? else {
                 if locked && (!joins || state.in_transit) {
                     self.unlock(state, &file);
                 }
                 state.file = None;
                 continue;
-            }
+            };
             if !locked {
                 return Ok(Take::Busy);
             }
             let fresh = Fresh { slot: self, state, file: Some(Arc::clone(&file)), joins };
-            let header = Header::read(&file).map_err(LockError::io("read", &self.path))?;
-            fresh.state.crowded = header.contended;
-            if header.contended
+            fresh.state.crowded = header::tells_of_waiters(bytes);
+            if fresh.state.crowded
                 && let Turn::After(order) = turn
                 && self.is_anybody_before(&file, order, options.mode)?
             {
                 return Ok(Take::Behind);
             }
+            let last = header::read_token(&file).map_err(LockError::io("read", &self.path))?;
             let now_wall_ns = clock::wall_ns();
-            let token = match options.mode {
-                LockMode::Exclusive => {
-                    next_token(header.token, now_wall_ns).map_err(LockError::io("count on in", &self.path))?
+            let token = match (options.mode, last) {
+                (_, None) => now_wall_ns,
+                (LockMode::Shared, Some(last)) => last,
+                (LockMode::Exclusive, Some(last)) => {
+                    next_token(last, now_wall_ns).map_err(LockError::io("count on in", &self.path))?
                 }
-                LockMode::Shared if header.token == 0 => now_wall_ns,
-                LockMode::Shared => header.token,
             };
             header::write_holder(&file, (token, now_wall_ns), &shared.identity, options)
                 .map_err(LockError::io("write", &self.path))?;
@@ -173,11 +187,11 @@ impl Slot {
     ) -> Result<bool, LockError> {
         let mut names = ticket::read_folder(&self.tickets)?;
         if names.is_empty() {
-            header::write_contended(file, false).map_err(LockError::io("write", &self.path))?;
+            header::write_waiters(file, false).map_err(LockError::io("write", &self.path))?;
             // Somebody who came in between has set the mark before it was taken away.
             names = ticket::read_folder(&self.tickets)?;
             if !names.is_empty() {
-                header::write_contended(file, true).map_err(LockError::io("write", &self.path))?;
+                header::write_waiters(file, true).map_err(LockError::io("write", &self.path))?;
             }
         }
         Ok(ticket::first_before(&self.tickets, &names, order, mode)?.is_some())
@@ -192,14 +206,15 @@ impl Slot {
     /// Notes that somebody waits; `true` if that was not yet noted, so that the lock has to be tried again.
     pub(crate) fn mark_contended(&self, state: &mut State) -> Result<bool, LockError> {
         let file = self.open(state)?;
-        if Header::read(&file).map_err(LockError::io("read", &self.path))?.contended {
+        if header::tells_of_waiters(file.bytes().map_err(LockError::io("look at", &self.path))?) {
             return Ok(false);
         }
-        header::write_contended(&file, true).map_err(LockError::io("write", &self.path))?;
+        header::write_waiters(&file, true).map_err(LockError::io("write", &self.path))?;
         Ok(true)
     }
 
     /// Enters a holder and makes its guard.
+    #[inline]
     pub(crate) fn guard(
         self: &Arc<Self>,
         state: &mut State,
@@ -214,6 +229,7 @@ impl Slot {
     }
 
     /// Lets go of the lock for one holder; `None` if that was done before.
+    #[inline]
     pub(crate) fn release(&self, id: u64) -> Option<()> {
         let mut state = self.lock();
         let holder = state.queue.release(id)?;
@@ -249,16 +265,15 @@ impl Slot {
         if claim.mode == LockMode::Shared {
             return false;
         }
-        match Header::read(file) {
-            Ok(Header { contended: false, .. }) => true,
-            Ok(Header { contended: true, .. }) => ticket::read_folder(&self.tickets)
-                .and_then(|names| {
-                    let order = (place.key, claim.arrived_ns);
-                    ticket::first_before(&self.tickets, &names, order, claim.mode)
-                })
-                .is_ok_and(|ahead| ahead.is_none()),
-            Err(_) => false,
+        if !tells_of_waiters(file) {
+            return true;
         }
+        ticket::read_folder(&self.tickets)
+            .and_then(|names| {
+                let order = (place.key, claim.arrived_ns);
+                ticket::first_before(&self.tickets, &names, order, claim.mode)
+            })
+            .is_ok_and(|ahead| ahead.is_none())
     }
 
     /// Takes a waiter out of the queue.
@@ -275,6 +290,7 @@ impl Slot {
     }
 
     /// Unlocks the file and wakes the waiter that was seen to be next, who knows better who is next now, or the first one.
+    #[inline]
     fn hand_over(&self, state: &mut State, file: &LockFile, next: Option<&TicketName>) {
         let Some(next) = next else { return self.unlock(state, file) };
         state.in_transit = false;
@@ -287,6 +303,7 @@ impl Slot {
     }
 
     /// Unlocks the file and wakes the first waiter.
+    #[inline]
     fn unlock(&self, state: &mut State, file: &LockFile) {
         state.in_transit = false;
         // Unlocking an open file cannot fail. The mark is read afterwards: a waiter sets it and then tries the lock, so
@@ -298,8 +315,9 @@ impl Slot {
     /// Wakes the first waiter after the file was unlocked, if the file says that somebody waits.
     ///
     /// Tells whether it does.
+    #[inline]
     pub(crate) fn wake_first_if_contended(&self, file: &LockFile) -> bool {
-        let contended = Header::read(file).is_ok_and(|header| header.contended);
+        let contended = tells_of_waiters(file);
         if contended {
             self.wake_first();
         }
@@ -312,6 +330,7 @@ impl Slot {
     }
 
     /// The lock file, opened if it is not yet open.
+    #[inline]
     fn open(&self, state: &mut State) -> Result<Arc<LockFile>, LockError> {
         if let Some(file) = &state.file {
             return Ok(Arc::clone(file));
@@ -360,6 +379,12 @@ impl Drop for Fresh<'_> {
             self.slot.unlock(self.state, &file);
         }
     }
+}
+
+/// Whether a lock file says that somebody waits; also if it cannot be asked, for to look in vain does no harm.
+#[inline]
+fn tells_of_waiters(file: &LockFile) -> bool {
+    file.bytes().map_or(true, header::tells_of_waiters)
 }
 
 /// The smallest number that is larger than the last token and not smaller than the wall clock.
