@@ -1,8 +1,11 @@
 //! Any program: prompt on stdin, answer on stdout.
 
+use std::time::Duration;
+
 use aiswitch_env::Environment;
 use aiswitch_rpc::protocol::{ErrorKind, TaskError, TaskResult, TaskSpec, TaskStatus};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_util::sync::CancellationToken;
 
 use crate::process::{Child, Ended, Exit, Launch, Pipes, over, unreadable};
 use crate::worker::{no_session, not_started};
@@ -10,6 +13,9 @@ use crate::{Agent, AgentError, AgentEvent, Profile, RunContext};
 
 /// How much is read from the program at once, in bytes.
 const READ_BYTES: usize = 64 * 1024;
+
+/// How long the end of a stopped program's output is waited for.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Any program: prompt on stdin, answer on stdout, exit code 0 for success.
 #[derive(Debug)]
@@ -42,27 +48,25 @@ impl Agent for CommandAgent {
         };
         let (child, pipes) = Child::spawn(&launch, &context).await?;
         let mut answer = Vec::new();
+        let mut conversing = Box::pin(converse(&task.prompt, pipes, &mut answer, &context));
         let heard = tokio::select! {
-            heard = converse(&task.prompt, pipes, &mut answer, &context) => Some(heard),
-            () = context.cancel.cancelled() => None,
+            heard = &mut conversing => heard,
+            () = context.cancel.cancelled() => {
+                stop_and_hear(child, &mut conversing).await;
+                drop(conversing);
+                return Ok(result(TaskStatus::Cancelled, text_of(answer).0, None));
+            }
         };
+        drop(conversing);
         let (answer, half) = text_of(answer);
-        Ok(match heard {
-            None => {
-                child.stop().await;
-                result(TaskStatus::Cancelled, answer, None)
-            }
-            Some(Err(error)) => {
-                child.stop().await;
-                result(TaskStatus::Failed, answer, Some(error))
-            }
-            Some(Ok(())) => {
-                let ended = child.finish().await;
-                match failure(&ended).or(half) {
-                    Some(error) => result(TaskStatus::Failed, answer, Some(error)),
-                    None => result(TaskStatus::Completed, answer, None),
-                }
-            }
+        if let Err(error) = heard {
+            child.stop().await;
+            return Ok(result(TaskStatus::Failed, answer, Some(error)));
+        }
+        let ended = child.finish().await;
+        Ok(match failure(&ended).or(half) {
+            Some(error) => result(TaskStatus::Failed, answer, Some(error)),
+            None => result(TaskStatus::Completed, answer, None),
         })
     }
 
@@ -72,6 +76,27 @@ impl Agent for CommandAgent {
         }
         self.launch(&task, &context.environment).map(drop).map_err(|error| not_started(&error))
     }
+}
+
+/// Ends a program, and hears what it has answered until its end, which may still be in the pipe.
+async fn stop_and_hear(child: Child, conversing: impl Future<Output = Result<(), TaskError>> + Send) {
+    let stopped = CancellationToken::new();
+    let hear = async {
+        // Somebody else may hold the pipe open, and need not end.
+        let held_open = async {
+            stopped.cancelled().await;
+            tokio::time::sleep(LAST_WORDS).await;
+        };
+        tokio::select! {
+            _ = conversing => {}
+            () = held_open => {}
+        }
+    };
+    let stop = async {
+        child.stop().await;
+        stopped.cancel();
+    };
+    tokio::join!(stop, hear);
 }
 
 /// Gives the prompt and hears the answer to its end, both at once, so that neither side waits for the other.

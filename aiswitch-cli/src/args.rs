@@ -425,6 +425,14 @@ pub(crate) enum SecretsVerb {
         #[arg(long)]
         reveal: bool,
     },
+    /// Open the encrypted values of a preset in an editor ($VISUAL, else $EDITOR, else vi), and encrypt what was changed
+    ///
+    /// They stand in clear in a file of your own, in memory where the system has a folder for that, for as long as the editor
+    /// is open; however it ends, the file is overwritten and removed.
+    Edit {
+        /// The preset
+        preset: PresetName,
+    },
     /// Encrypt all values with a new key
     Rotate,
     /// Wrap the key for those who stand in config/recipients.txt now

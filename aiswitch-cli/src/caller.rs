@@ -112,6 +112,17 @@ impl Caller {
         self.variable("AISWITCH_PASSPHRASE_FILE").map(PathBuf::from)
     }
 
+    /// The words for a shell that open a file in the caller's editor.
+    pub(crate) fn editor(&self) -> OsString {
+        let named = self.variable("VISUAL").or_else(|| self.variable("EDITOR"));
+        named.unwrap_or(OsStr::new("vi")).to_owned()
+    }
+
+    /// The caller's own folder of files in memory.
+    pub(crate) fn runtime_folder(&self) -> Option<PathBuf> {
+        self.variable("XDG_RUNTIME_DIR").map(PathBuf::from)
+    }
+
     /// A variable that is set and not empty.
     fn variable(&self, name: &str) -> Option<&OsStr> {
         self.variables.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())

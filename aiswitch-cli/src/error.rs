@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 
 pub(crate) use aiswitch_coordinator::chain;
 use aiswitch_coordinator::{
@@ -111,6 +112,19 @@ pub(crate) enum Error {
         #[source]
         source: io::Error,
     },
+    #[error("editor `{editor}` failed ({status}), and nothing is changed")]
+    EditorFailed { editor: String, status: ExitStatus },
+    #[error("a signal broke the edit off, and nothing is changed")]
+    EditBrokenOff { code: Code },
+    #[error("what was edited is not used, and nothing is changed")]
+    EditUnused,
+    #[error(
+        "the edited text{} does not say values of preset `{preset}` alone, each as text",
+        line.map(|line| format!(", line {line},")).unwrap_or_default()
+    )]
+    EditedForm { line: Option<u64>, preset: PresetName },
+    #[error("variable `{name}` of preset `{preset}` is empty")]
+    EmptyValue { preset: PresetName, name: String },
     #[error("preset `{name}` is not known")]
     UnknownPreset { name: PresetName, nearest: Option<PresetName> },
     #[error("{place}: it is not in the form in which the tool that it is of writes")]
@@ -235,7 +249,7 @@ impl Error {
             Self::Lock(error) => lock_code(error),
             Self::Command { source, .. } if source.kind() == io::ErrorKind::NotFound => Code::NotFound,
             Self::Command { .. } => Code::NotRunnable,
-            Self::Killed { code } => *code,
+            Self::Killed { code } | Self::EditBrokenOff { code } => *code,
             Self::OperatorOnly { .. } => Code::Denied,
             Self::Home(HomeError::Unsafe { .. }) => Code::Usage,
             Self::Stdout { .. }
@@ -245,6 +259,7 @@ impl Error {
             | Self::NoReport { .. }
             | Self::Panicked { .. }
             | Self::Unaudited { .. }
+            | Self::EditorFailed { .. }
             | Self::Stdio { .. }
             | Self::Home(_)
             | Self::Unreadable { .. }
@@ -290,6 +305,8 @@ impl Error {
                 Some("type it at a terminal, or name a file with AISWITCH_PASSPHRASE_FILE".into())
             }
             Self::NoValue { .. } => Some("type it at a terminal, or pipe it in".into()),
+            Self::EditorFailed { .. } => Some("name another with EDITOR".into()),
+            Self::EmptyValue { .. } => Some("take its line out to remove it".into()),
             Self::RedactedValue { .. } => {
                 Some("export it again with --include-secrets, or write the value there".into())
             }

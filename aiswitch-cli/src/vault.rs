@@ -57,6 +57,11 @@ impl<'a> Vault<'a> {
         Self { home, caller }
     }
 
+    /// The folder that holds all of it.
+    pub(crate) fn root(&self) -> &Path {
+        self.home.root()
+    }
+
     /// Who the user is: an identity of the age format.
     pub(crate) fn identity_file(&self) -> PathBuf {
         self.home.root().join("keys/identity.txt")

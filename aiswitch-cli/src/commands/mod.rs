@@ -6,6 +6,7 @@ mod audit;
 mod completions;
 mod doctor;
 mod echo;
+mod edit;
 mod help;
 mod import;
 mod leak_check;

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::args::SecretsVerb;
 use crate::caller::Caller;
+use crate::commands::edit::edit;
 use crate::config::read_text;
 use crate::error::{Error, chain};
 use crate::exit::Code;
@@ -55,6 +56,7 @@ pub(crate) fn secrets(
         SecretsVerb::Get { preset, name, reveal } => {
             return get(&vault, (preset, name), *reveal, caller, output);
         }
+        SecretsVerb::Edit { preset } => edit(&vault, preset, caller)?,
         SecretsVerb::Rotate => rotate(&vault, caller)?,
         SecretsVerb::Rekey => rekey(&vault)?,
         SecretsVerb::Lock { remove } => lock(&vault, *remove)?,

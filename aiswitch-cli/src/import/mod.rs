@@ -14,7 +14,7 @@ use aiswitch_env::Secret;
 use crate::config::{parse_presets, read_presets, read_text};
 use crate::error::Error;
 
-pub(crate) use purge::{PROMISE, purge};
+pub(crate) use purge::{PROMISE, overwrite, purge};
 pub(crate) use python::{folders, shell_files};
 
 /// What the Python tool writes in the place of a value that it does not show.

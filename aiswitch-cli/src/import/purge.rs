@@ -38,7 +38,10 @@ pub(crate) fn purge(copy: &ClearCopy) -> Result<(), Error> {
 }
 
 /// Writes zeros over all of a file.
-fn overwrite(path: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// It cannot be written.
+pub(crate) fn overwrite(path: &Path) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).open(path)?;
     let bytes = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
     file.write_all(&vec![0; bytes])?;

@@ -13,6 +13,7 @@ mod bad_input;
 mod canary;
 mod config;
 mod documented;
+mod edit;
 mod fuzz;
 mod fuzz_bodies;
 mod harness;
