@@ -1,8 +1,9 @@
 //! What can go wrong: with a frame, with a call, with a connection.
 
-use std::io;
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
 use serde_json::value::RawValue;
 
@@ -10,11 +11,10 @@ use crate::message::ErrorObject;
 use crate::seal::IntegrityFault;
 
 /// Why a stretch of the byte stream is no frame.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum FrameError {
     /// The frame has more bytes than the limit; it was dropped, the next one can be read.
-    #[error("frame of {bytes} bytes is over the limit of {bytes_max} bytes")]
     TooLong {
         /// How many bytes the frame has, as far as they were seen; of a line, all before its line feed.
         bytes: u64,
@@ -22,80 +22,110 @@ pub enum FrameError {
         bytes_max: usize,
     },
     /// The frame is not UTF-8; it was dropped, the next one can be read.
-    #[error("frame is not UTF-8 after byte {valid_up_to}")]
     InvalidUtf8 {
         /// How many bytes at the beginning are valid.
         valid_up_to: usize,
     },
     /// The stream ended inside a frame.
-    #[error("stream ended inside a frame, after {bytes} bytes of it")]
     HalfFrame {
         /// How many bytes of the frame had arrived.
         bytes: u64,
     },
     /// The header block is wrong, so that the next frame cannot be found: nothing more can be read.
-    #[error("framing lost: found {found}")]
     Header {
         /// What was found in place of a header.
         found: &'static str,
     },
     /// A line stands where a header is expected; it was passed over.
-    #[error("line `{line}` stands where a header is expected")]
     Noise {
         /// The line, cut to a bounded length.
         line: String,
     },
     /// The stream could not be read.
-    #[error("stream could not be read")]
     Read {
         /// What the reader said.
-        #[source]
         source: Arc<io::Error>,
     },
 }
 
+impl fmt::Display for FrameError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong { bytes, bytes_max } => {
+                write!(formatter, "frame of {bytes} bytes is over the limit of {bytes_max} bytes")
+            }
+            Self::InvalidUtf8 { valid_up_to } => {
+                write!(formatter, "frame is not UTF-8 after byte {valid_up_to}")
+            }
+            Self::HalfFrame { bytes } => {
+                write!(formatter, "stream ended inside a frame, after {bytes} bytes of it")
+            }
+            Self::Header { found } => write!(formatter, "framing lost: found {found}"),
+            Self::Noise { line } => write!(formatter, "line `{line}` stands where a header is expected"),
+            Self::Read { .. } => formatter.write_str("stream could not be read"),
+        }
+    }
+}
+
+impl Error for FrameError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Read { source } => Some(&**source),
+            _ => None,
+        }
+    }
+}
+
 /// Why a connection no longer carries calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CloseReason {
     /// The peer ended its output.
-    #[error("the peer ended its output")]
     EndOfInput,
     /// The peer ended its output inside a frame.
-    #[error("the peer ended its output inside a frame")]
     HalfFrame,
     /// This side closed the connection.
-    #[error("this side closed it")]
     ClosedHere,
     /// The [`Connection`](crate::Connection) was dropped, so that nobody moves messages any more.
-    #[error("the connection was dropped")]
     Dropped,
     /// Reading failed.
-    #[error("reading failed ({0})")]
     ReadFailed(io::ErrorKind),
     /// Writing failed.
-    #[error("writing failed ({0})")]
     WriteFailed(io::ErrorKind),
     /// The peer read so slowly that the outgoing queue reached its limit.
-    #[error("the peer does not read and the outgoing queue is full")]
     OutgoingFull,
     /// Answers could not be delivered within the drain time.
-    #[error("the answers could not be delivered in time")]
     DrainTimedOut,
     /// The framing was lost.
-    #[error("the framing was lost")]
     FramingLost,
     /// A message failed its integrity check.
-    #[error("a message failed its integrity check")]
     Integrity,
 }
 
+impl fmt::Display for CloseReason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::EndOfInput => "the peer ended its output",
+            Self::HalfFrame => "the peer ended its output inside a frame",
+            Self::ClosedHere => "this side closed it",
+            Self::Dropped => "the connection was dropped",
+            Self::ReadFailed(kind) => return write!(formatter, "reading failed ({kind})"),
+            Self::WriteFailed(kind) => return write!(formatter, "writing failed ({kind})"),
+            Self::OutgoingFull => "the peer does not read and the outgoing queue is full",
+            Self::DrainTimedOut => "the answers could not be delivered in time",
+            Self::FramingLost => "the framing was lost",
+            Self::Integrity => "a message failed its integrity check",
+        })
+    }
+}
+
+impl Error for CloseReason {}
+
 /// Why a call has no result.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum CallError {
     /// The peer answered with an error object.
-    #[error("peer answered with error {code}: {message}")]
     Rpc {
         /// The error's code.
         code: i64,
@@ -105,7 +135,6 @@ pub enum CallError {
         data: Option<serde_json::Value>,
     },
     /// No answer came in time; the peer was told that the call is cancelled.
-    #[error("no answer to `{method}` within {timeout:?}")]
     TimedOut {
         /// The method called.
         method: String,
@@ -113,7 +142,6 @@ pub enum CallError {
         timeout: Duration,
     },
     /// The connection closed before the answer came.
-    #[error("connection closed before `{method}` was answered: {reason}")]
     Closed {
         /// The method called.
         method: String,
@@ -121,7 +149,6 @@ pub enum CallError {
         reason: CloseReason,
     },
     /// The message, or its answer, is over the frame limit.
-    #[error("message of `{method}` is over the limit of {bytes_max} bytes")]
     TooLarge {
         /// The method called.
         method: String,
@@ -129,7 +156,6 @@ pub enum CallError {
         bytes_max: usize,
     },
     /// The peer answered with something that is no JSON-RPC response.
-    #[error("answer to `{method}` is not a valid response: {reason}")]
     InvalidResponse {
         /// The method called.
         method: String,
@@ -137,27 +163,22 @@ pub enum CallError {
         reason: &'static str,
     },
     /// The result is not of the type that the caller asked for.
-    #[error("result of `{method}` has another shape than expected")]
     Decode {
         /// The method called.
         method: String,
         /// The result as it came.
         raw: Box<RawValue>,
         /// What the decoder said.
-        #[source]
         source: serde_json::Error,
     },
     /// The params cannot be written as JSON.
-    #[error("params of `{method}` cannot be serialised")]
     Encode {
         /// The method called.
         method: String,
         /// What the serialiser said.
-        #[source]
         source: serde_json::Error,
     },
     /// A batch has more calls than may be in flight at all.
-    #[error("batch of {calls} calls is over the limit of {calls_in_flight_max} calls in flight")]
     TooManyCalls {
         /// How many calls the batch has.
         calls: usize,
@@ -165,11 +186,53 @@ pub enum CallError {
         calls_in_flight_max: usize,
     },
     /// The params are neither an array, nor an object, nor absent.
-    #[error("params of `{method}` are a bare value; JSON-RPC allows an array or an object")]
     BareParams {
         /// The method called.
         method: String,
     },
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rpc { code, message, .. } => {
+                write!(formatter, "peer answered with error {code}: {message}")
+            }
+            Self::TimedOut { method, timeout } => {
+                write!(formatter, "no answer to `{method}` within {timeout:?}")
+            }
+            Self::Closed { method, reason } => {
+                write!(formatter, "connection closed before `{method}` was answered: {reason}")
+            }
+            Self::TooLarge { method, bytes_max } => {
+                write!(formatter, "message of `{method}` is over the limit of {bytes_max} bytes")
+            }
+            Self::InvalidResponse { method, reason } => {
+                write!(formatter, "answer to `{method}` is not a valid response: {reason}")
+            }
+            Self::Decode { method, .. } => {
+                write!(formatter, "result of `{method}` has another shape than expected")
+            }
+            Self::Encode { method, .. } => write!(formatter, "params of `{method}` cannot be serialised"),
+            Self::TooManyCalls { calls, calls_in_flight_max } => write!(
+                formatter,
+                "batch of {calls} calls is over the limit of {calls_in_flight_max} calls in flight"
+            ),
+            Self::BareParams { method } => write!(
+                formatter,
+                "params of `{method}` are a bare value; JSON-RPC allows an array or an object"
+            ),
+        }
+    }
+}
+
+impl Error for CallError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Decode { source, .. } | Self::Encode { source, .. } => Some(source),
+            _ => None,
+        }
+    }
 }
 
 impl CallError {
@@ -179,47 +242,65 @@ impl CallError {
 }
 
 /// Why a connection ended other than by a clean end of the stream.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum ConnectionError {
     /// The stream could not be read.
-    #[error("stream could not be read")]
     Read {
         /// What the reader said.
-        #[source]
         source: io::Error,
     },
     /// The stream could not be written.
-    #[error("stream could not be written")]
     Write {
         /// What the writer said.
-        #[source]
         source: io::Error,
     },
     /// The peer ended its output inside a frame, or broke the framing for good.
-    #[error("peer's stream is broken")]
     Frame {
         /// What is wrong with it.
-        #[source]
         source: FrameError,
     },
     /// The peer reads too slowly: the outgoing queue is at its limit.
-    #[error("peer does not read: more than {bytes_max} bytes wait to be sent")]
     OutgoingFull {
         /// The limit of the queue.
         bytes_max: usize,
     },
     /// A message is not as it was sent, or the peer does not seal its messages.
-    #[error("peer's messages are not intact")]
     Integrity {
         /// What is wrong.
-        #[source]
         fault: IntegrityFault,
     },
     /// The answers that were due at the end could not be made or delivered in time.
-    #[error("answers could not be delivered within {timeout:?}")]
     DrainTimedOut {
         /// How long was waited.
         timeout: Duration,
     },
+}
+
+impl fmt::Display for ConnectionError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read { .. } => formatter.write_str("stream could not be read"),
+            Self::Write { .. } => formatter.write_str("stream could not be written"),
+            Self::Frame { .. } => formatter.write_str("peer's stream is broken"),
+            Self::OutgoingFull { bytes_max } => {
+                write!(formatter, "peer does not read: more than {bytes_max} bytes wait to be sent")
+            }
+            Self::Integrity { .. } => formatter.write_str("peer's messages are not intact"),
+            Self::DrainTimedOut { timeout } => {
+                write!(formatter, "answers could not be delivered within {timeout:?}")
+            }
+        }
+    }
+}
+
+impl Error for ConnectionError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Read { source } | Self::Write { source } => Some(source),
+            Self::Frame { source } => Some(source),
+            Self::Integrity { fault } => Some(fault),
+            Self::OutgoingFull { .. } | Self::DrainTimedOut { .. } => None,
+        }
+    }
 }

@@ -5,7 +5,6 @@ pub mod message;
 pub mod protocol;
 
 mod canonical;
-mod checksum;
 mod error;
 mod method;
 mod options;

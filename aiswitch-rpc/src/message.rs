@@ -43,8 +43,7 @@ pub mod error_code {
 }
 
 /// The error object of a response.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
-#[error("{message} ({code})")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ErrorObject {
     /// What kind of error it is; see [`error_code`].
     pub code: i64,
@@ -54,6 +53,14 @@ pub struct ErrorObject {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<serde_json::Value>,
 }
+
+impl fmt::Display for ErrorObject {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} ({})", self.message, self.code)
+    }
+}
+
+impl std::error::Error for ErrorObject {}
 
 impl ErrorObject {
     /// An error with a code and a message and no data.

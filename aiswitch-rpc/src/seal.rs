@@ -4,13 +4,14 @@
 //! It is agreed upon with the request `rpc.integrity` (names that begin with `rpc.` are reserved for extensions by
 //! JSON-RPC 2.0, section 8); a peer that does not know it answers −32601 and nothing changes. From the message after
 //! the answer on, each side appends `,"rpc.seal":[N,"XXXXXXXX"]` as the last member: N counts that side's messages
-//! from 1, and the sum is taken over all bytes of the message before its own digits. An array has no members, so
-//! a sealed connection carries no batches.
+//! from 1, and the sum (CRC-32C as in RFC 3720, section B.4) is taken over all bytes of the message before its own
+//! digits. An array has no members, so a sealed connection carries no batches.
 
+use std::fmt;
+
+use crc32c::crc32c;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-
-use crate::checksum::crc32c;
 
 /// The request by which a seal is agreed upon.
 pub(crate) const METHOD: &str = "rpc.integrity";
@@ -26,17 +27,14 @@ const NUMBER_START: &str = r#","rpc.seal":["#;
 const SUM_BYTES: usize = 11;
 
 /// How a sealed message is not as it was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IntegrityFault {
     /// The message carries no seal.
-    #[error("a message carries no seal")]
     Missing,
     /// The bytes of the message are not those that were sent.
-    #[error("the checksum of a message is wrong")]
     Checksum,
     /// A message was lost, repeated or moved.
-    #[error("message number {found} came where number {expected} was due")]
     Gap {
         /// The number that was due.
         expected: u64,
@@ -44,9 +42,23 @@ pub enum IntegrityFault {
         found: u64,
     },
     /// The peer does not seal its messages although that is required here.
-    #[error("the peer declines to seal its messages")]
     Declined,
 }
+
+impl fmt::Display for IntegrityFault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => formatter.write_str("a message carries no seal"),
+            Self::Checksum => formatter.write_str("the checksum of a message is wrong"),
+            Self::Gap { expected, found } => {
+                write!(formatter, "message number {found} came where number {expected} was due")
+            }
+            Self::Declined => formatter.write_str("the peer declines to seal its messages"),
+        }
+    }
+}
+
+impl std::error::Error for IntegrityFault {}
 
 /// Whether an offer names what this side can do.
 pub(crate) fn is_acceptable(params: Option<&RawValue>) -> bool {
@@ -83,10 +95,11 @@ pub(crate) fn append_seal(out: &mut Vec<u8>, from: usize, number: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     out.extend_from_slice(b",\"");
     let sum = crc32c(&out[from..]);
-    for shift in (0..8).rev() {
-        out.push(b"0123456789abcdef"[(sum >> (4 * shift)) as usize & 15]);
+    let mut end = *b"XXXXXXXX\"]}";
+    for (digit, shift) in end.iter_mut().zip((0..32).step_by(4).rev()) {
+        *digit = b"0123456789abcdef"[(sum >> shift) as usize & 15];
     }
-    out.extend_from_slice(b"\"]}");
+    out.extend_from_slice(&end);
 }
 
 /// Checks the seal of a message; gives the message up to its seal, without the closing brace.
@@ -118,6 +131,13 @@ pub(crate) fn check_seal(frame: &str, expected: u64) -> Result<&str, IntegrityFa
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_check_value_is_that_of_rfc_3720() {
+        assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+        assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
+        assert_eq!(crc32c(&[0xff; 32]), 0x62a8_ab43);
+    }
 
     #[test]
     fn a_seal_holds_only_on_its_own_message_at_its_own_place() {

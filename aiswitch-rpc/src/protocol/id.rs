@@ -6,8 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// A name breaks the rule for names.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{kind} `{value}` is not valid: it must match {rule}")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidId {
     /// What the name is for.
     pub kind: &'static str,
@@ -16,6 +15,15 @@ pub struct InvalidId {
     /// The rule, as a regular expression.
     pub rule: &'static str,
 }
+
+impl fmt::Display for InvalidId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, value, rule } = self;
+        write!(formatter, "{kind} `{value}` is not valid: it must match {rule}")
+    }
+}
+
+impl std::error::Error for InvalidId {}
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $kind:literal, $rule:literal, $bytes_max:literal, $upper:literal) => {

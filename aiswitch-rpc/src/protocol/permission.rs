@@ -45,12 +45,19 @@ impl fmt::Display for PermissionMode {
 }
 
 /// A word is not the name of a permission mode.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("mode `{value}` is not known: use `read-only`, `write` or `yolo`")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidPermissionMode {
     /// The word that was given.
     pub value: String,
 }
+
+impl fmt::Display for InvalidPermissionMode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "mode `{}` is not known: use `read-only`, `write` or `yolo`", self.value)
+    }
+}
+
+impl std::error::Error for InvalidPermissionMode {}
 
 impl FromStr for PermissionMode {
     type Err = InvalidPermissionMode;
