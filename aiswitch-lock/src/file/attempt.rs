@@ -15,8 +15,11 @@ use crate::queue::{Claim, Place, Role};
 use crate::wait::{Attempt, Park, Watch};
 use crate::{LockError, LockGuard, LockMode, LockOptions, LockState, clock, queue};
 
-/// How often a waiter looks at the lock although nothing woke it, for a wake-up can be lost to a crash: 500 ms.
-const SAFETY_TICK: Duration = Duration::from_millis(500);
+/// When a waiter first looks at the lock although nothing woke it, for a wake-up can be lost to a crash: after 500 ms.
+const SAFETY_TICK_MIN: Duration = Duration::from_millis(500);
+
+/// How often it looks at least; in between it looks whenever it has waited twice as long: 2 s.
+const SAFETY_TICK_MAX: Duration = Duration::from_secs(2);
 
 /// How often a waiter looks while the holder's record tells of nobody who could be watched: 20 ms.
 const BLIND_TICK: Duration = Duration::from_millis(20);
@@ -205,7 +208,8 @@ impl FileAttempt {
     ///
     /// It is the process just ahead, while it waits and then while it holds. That a number of a process could mean another
     /// one, given away again or of another namespace, costs no more than the time after which the waiter looks anyway.
-    fn watch(&mut self) -> (Option<Watch>, Duration) {
+    fn watch(&mut self, now: Instant) -> (Option<Watch>, Duration) {
+        let tick = now.saturating_duration_since(self.started).clamp(SAFETY_TICK_MIN, SAFETY_TICK_MAX);
         let open = |pid: u32| {
             let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
             pidfd_open(pid, PidfdFlags::empty()).map(Watch::Process).ok()
@@ -213,12 +217,12 @@ impl FileAttempt {
         let here = &self.shared.identity;
         if let Some(Ahead { pid, pipe }) = self.ahead.take() {
             let watch = if pid == here.pid { None } else { open(pid).or(pipe.map(Watch::Pipe)) };
-            return (watch, SAFETY_TICK);
+            return (watch, tick);
         }
         match self.slot.read_holder(&self.shared) {
-            Some((_, holder)) if holder.is_near(here) && holder.pid == here.pid => (None, SAFETY_TICK),
+            Some((_, holder)) if holder.is_near(here) && holder.pid == here.pid => (None, tick),
             Some((_, holder)) if holder.is_near(here) => match open(holder.pid) {
-                Some(watch) => (Some(watch), SAFETY_TICK),
+                Some(watch) => (Some(watch), tick),
                 None => (None, BLIND_TICK),
             },
             Some(_) | None => (None, BLIND_TICK),
@@ -252,7 +256,7 @@ impl Attempt for FileAttempt {
         };
         match &*bell {
             Bell::Pipe(_) => {
-                let (watch, tick) = self.watch();
+                let (watch, tick) = self.watch(now);
                 Park::Event { bell, watch, until: at_most(tick) }
             }
             Bell::File(_) => {

@@ -20,6 +20,9 @@ use crate::{DeadlockLink, LockError, LockName, LockState};
 /// A holder that was just stopped between taking a lock and writing its record makes its predecessor look like the holder.
 const CONFIRM_AFTER: Duration = Duration::from_millis(100);
 
+/// How long after its first look an owner looks again, for those who came with it to have written their notes: 50 ms.
+const NOTED_AFTER: Duration = Duration::from_millis(50);
+
 /// The longest circle that is found.
 const MEMBERS_MAX: usize = 64;
 
@@ -83,7 +86,9 @@ impl Search {
         if self.due.is_none_or(|due| now < due) {
             return Ok(());
         }
-        self.due = now.checked_add(shared.config.deadlock_after);
+        // Whoever came at the same time may be about to write its note.
+        let again = if self.note.is_none() { NOTED_AFTER } else { shared.config.deadlock_after };
+        self.due = now.checked_add(again);
         if self.note.is_none() {
             self.note = Some(write_note(shared, &slot.name, owner, arrived_ns)?);
         }

@@ -2,6 +2,10 @@
 //! Samples of real process trees.
 #![expect(clippy::disallowed_methods, reason = "samples of processes are tested on processes")]
 
+mod nab;
+mod nab_detector;
+mod nab_scorer;
+
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
