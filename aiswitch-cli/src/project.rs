@@ -148,14 +148,11 @@ impl Trusted {
 pub(crate) fn trusted(folder: &Path, home: &Home, output: &Output) -> Result<Project, Error> {
     let Some(file) = ProjectFile::find(folder)? else { return Ok(Project::default()) };
     let path = file.path.display();
-    match Trusted::read(home)?.hashes.get(&file.path) {
+    let why = match Trusted::read(home)?.hashes.get(&file.path) {
         Some(hash) if *hash == file.hash() => return Ok(file.project()?),
-        Some(_) => output.note(&format!(
-            "{path} is not heeded: it was changed since it was trusted; read it, then: aiswitch trust"
-        )),
-        None => {
-            output.note(&format!("{path} is not heeded: it is not trusted; read it, then: aiswitch trust"))
-        }
-    }
+        Some(_) => "was changed since it was trusted",
+        None => "is not trusted",
+    };
+    output.note(&format!("{path} is not heeded: it {why}; read it, then: aiswitch trust"));
     Ok(Project::default())
 }
