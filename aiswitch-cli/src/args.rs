@@ -228,6 +228,11 @@ pub(crate) enum Verb {
     /// Keep secrets encrypted in presets, each bound to its preset, its variable and where the preset leads
     #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
     Secrets(SecretsVerb),
+    /// Let the `.aiswitch.yaml` of a project say what runs there do: agents, preset, mode, limits
+    ///
+    /// It counts for runs in its folder and below, after the command line and before coordination.yaml, and only as it is
+    /// now: once it was changed it is not heeded until it is trusted anew. Read it before.
+    Trust(TrustArgs),
     /// Share what several agents or programs must not use at the same time
     ///
     /// A lock is a name that all agree on: `global`, `task:TEXT`, or any other TEXT, which is short for `resource:TEXT`.
@@ -391,6 +396,20 @@ pub(crate) struct ApplyArgs {
     pub(crate) command: Vec<std::ffi::OsString>,
 }
 
+/// A project file to be trusted.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TrustArgs {
+    /// The project's folder, or one below it [default: this one]
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: Option<PathBuf>,
+    /// List what is trusted, and whether it was changed since
+    #[arg(long, conflicts_with_all = ["folder", "remove"])]
+    pub(crate) list: bool,
+    /// Trust it no more
+    #[arg(long)]
+    pub(crate) remove: bool,
+}
+
 /// Encrypted values.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SecretsVerb {
@@ -509,6 +528,8 @@ pub(crate) enum Document {
     Presets,
     /// config/coordination.yaml
     Coordination,
+    /// .aiswitch.yaml of a project
+    Project,
 }
 
 /// Ways to make the echo agent behave like a worse one.

@@ -1,5 +1,7 @@
 //! From command line and configuration to a coordinator and its plan: the only place where parts are chosen.
 
+use std::path::PathBuf;
+
 use aiswitch_agent::{AgentSpec, Driver, built_ins, find};
 use aiswitch_coordinator::{
     AgentId, Assignment, Channel, Coordinator, Home, MAX_PARALLEL_DEFAULT, Order, Plan, nearest,
@@ -27,12 +29,12 @@ pub(crate) fn run(
     config: Config,
     (home, caller): (&Home, &Caller),
 ) -> Result<(Coordinator, Plan), Error> {
-    let cwd = absolute(args.cwd.clone().unwrap_or_default())?;
+    let cwd = cwd(args)?;
     let timeout = args.timeout.or(config.coordination.timeout).map(|time| time.0);
     let max_parallel = args.max_parallel.or(config.coordination.max_parallel).unwrap_or(MAX_PARALLEL_DEFAULT);
     let mut plan = Plan {
         order: if args.sequential { Order::Sequential } else { Order::Parallel { max_parallel } },
-        mode: args.mode,
+        mode: args.mode.or(config.mode),
         timeout,
         idle_timeout: args.idle_timeout.or(config.coordination.idle_timeout).map(|time| time.0),
         on_failure: args.on_failure,
@@ -62,7 +64,8 @@ pub(crate) fn run(
                     .clone()
                     .or_else(|| args.preset.clone())
                     .or_else(|| spec.preset.clone())
-                    .or_else(|| shell_preset.clone()),
+                    .or_else(|| shell_preset.clone())
+                    .or_else(|| config.preset.clone()),
                 model: pick.model.clone().or_else(|| args.model.clone()).or_else(|| spec.model.clone()),
                 timeout: if args.timeout.is_some() { None } else { spec.timeout.map(|time| time.0) },
             });
@@ -72,6 +75,14 @@ pub(crate) fn run(
     let used = plan.agents.iter().filter_map(|assignment| assignment.preset.as_ref());
     let keys = Vault::new(home, caller).keys_for(&config.presets, used)?;
     Ok((coordinator.with_presets(config.presets).with_keys(keys), plan))
+}
+
+/// The folder that a run is in.
+///
+/// # Errors
+/// The working folder is gone.
+pub(crate) fn cwd(args: &RunArgs) -> Result<PathBuf, Error> {
+    absolute(args.cwd.clone().unwrap_or_default())
 }
 
 /// How an agent is driven.

@@ -8,12 +8,13 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use aiswitch_agent::{AgentSpec, BuiltIn, SpecDuration, built_ins};
-use aiswitch_coordinator::{AgentId, Home, LogLevel, Preset, PresetName, nearest};
+use aiswitch_coordinator::{AgentId, Home, LogLevel, PermissionMode, Preset, PresetName, nearest};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::pick::Pick;
+use crate::project::Project;
 
 /// The longest configuration file, in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -27,6 +28,10 @@ pub(crate) struct Config {
     pub(crate) presets: BTreeMap<PresetName, Preset>,
     /// What a run does when its command line says nothing.
     pub(crate) coordination: Coordination,
+    /// The preset of a run for which nothing else names one.
+    pub(crate) preset: Option<PresetName>,
+    /// What agents may do, when the command line does not say.
+    pub(crate) mode: Option<PermissionMode>,
 }
 
 /// An agent that can be used.
@@ -99,14 +104,31 @@ impl Config {
         agents.extend(
             configured.agents.into_iter().map(|(id, spec)| (id, Known { spec, origin: Origin::Configured })),
         );
-        Ok(Self { agents, presets, coordination })
+        Ok(Self { agents, presets, coordination, preset: None, mode: None })
+    }
+
+    /// The same, with what a project says before what `coordination.yaml` says.
+    pub(crate) fn under(mut self, project: Project) -> Self {
+        let coordination = &mut self.coordination;
+        if !project.agents.is_empty() {
+            coordination.agents = project.agents;
+        }
+        coordination.max_parallel = project.max_parallel.or(coordination.max_parallel);
+        coordination.timeout = project.timeout.or(coordination.timeout);
+        Self { preset: project.preset, mode: project.mode.map(PermissionMode::from), ..self }
     }
 
     /// What holds without any file.
     pub(crate) fn built_in() -> Self {
         let known = |agent: &BuiltIn| Known { spec: AgentSpec::new(agent.driver), origin: Origin::BuiltIn };
         let agents = built_ins().iter().map(|agent| (built_in_id(agent), known(agent))).collect();
-        Self { agents, presets: BTreeMap::new(), coordination: Coordination::default() }
+        Self {
+            agents,
+            presets: BTreeMap::new(),
+            coordination: Coordination::default(),
+            preset: None,
+            mode: None,
+        }
     }
 }
 
@@ -204,7 +226,8 @@ pub(crate) enum ConfigError {
 }
 
 impl ConfigError {
-    fn explain(path: &Path, error: &serde_saphyr::Error) -> Self {
+    /// What is wrong, and where.
+    pub(crate) fn explain(path: &Path, error: &serde_saphyr::Error) -> Self {
         use serde_saphyr::Error as Yaml;
         let at = error.location().map(|location| (location.line(), location.column()));
         let place = Place { path: path.to_owned(), at };
@@ -245,7 +268,10 @@ impl ConfigError {
                 Some("correct the file's permissions, or point --home elsewhere".into())
             }
             Self::Invalid { place, .. } => {
-                let document = place.path.file_stem().unwrap_or_default().display();
+                let document = match place.path.file_stem().unwrap_or_default().to_string_lossy() {
+                    stem if stem == ".aiswitch" => "project".into(),
+                    stem => stem,
+                };
                 Some(format!("what may stand there: aiswitch schema {document}"))
             }
             Self::TooLong { .. } => None,

@@ -125,6 +125,16 @@ pub(crate) enum Error {
     EditedForm { line: Option<u64>, preset: PresetName },
     #[error("variable `{name}` of preset `{preset}` is empty")]
     EmptyValue { preset: PresetName, name: String },
+    #[error("there is no `.aiswitch.yaml` in `{folder}`, nor above it")]
+    NoProject { folder: PathBuf },
+    #[error("no project file is trusted in `{folder}`, nor above it")]
+    NotTrusted { folder: PathBuf },
+    #[error("`{path}` does not hold what is trusted")]
+    TrustDamaged {
+        path: PathBuf,
+        #[source]
+        source: serde_json::Error,
+    },
     #[error("preset `{name}` is not known")]
     UnknownPreset { name: PresetName, nearest: Option<PresetName> },
     #[error("{place}: it is not in the form in which the tool that it is of writes")]
@@ -305,6 +315,9 @@ impl Error {
                 Some("type it at a terminal, or name a file with AISWITCH_PASSPHRASE_FILE".into())
             }
             Self::NoValue { .. } => Some("type it at a terminal, or pipe it in".into()),
+            Self::NoProject { .. } => Some("what may stand there: aiswitch schema project".into()),
+            Self::NotTrusted { .. } => Some("aiswitch trust --list shows those that are".into()),
+            Self::TrustDamaged { .. } => Some("remove it, and trust again".into()),
             Self::EditorFailed { .. } => Some("name another with EDITOR".into()),
             Self::EmptyValue { .. } => Some("take its line out to remove it".into()),
             Self::RedactedValue { .. } => {

@@ -13,6 +13,7 @@ mod output;
 mod panics;
 mod pick;
 mod privileged;
+mod project;
 mod prompt;
 mod signals;
 mod vault;

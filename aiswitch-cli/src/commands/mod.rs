@@ -21,6 +21,7 @@ mod schema;
 mod secrets;
 mod shell;
 mod tokens;
+mod trust;
 
 use std::process::ExitCode;
 
@@ -58,6 +59,7 @@ pub(crate) fn dispatch(args: &Args, caller: &Caller) -> Result<ExitCode, Error> 
         Verb::Apply(apply) => apply::apply(apply, &home()?, caller)?.into(),
         Verb::Shell(verb) => shell::shell(verb, &home()?, caller, &output)?.into(),
         Verb::Secrets(verb) => secrets::secrets(verb, &home()?, caller, &output)?.into(),
+        Verb::Trust(trust) => trust::trust(trust, &home()?, caller, &output)?.into(),
         Verb::Locks(verb) => locks::locks(verb, &home()?, &output)?,
         Verb::Audit(verb) => audit::audit(verb, &home()?, &output)?.into(),
         Verb::Doctor { fix } => doctor::doctor(*fix, &unchecked_home()?, caller, &output)?.into(),

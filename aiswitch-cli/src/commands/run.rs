@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::exit::Code;
 use crate::output::{Output, human};
+use crate::project::trusted;
 use crate::prompt;
 use crate::signals::{Signals, code_of};
 
@@ -36,7 +37,7 @@ const SAME_SIGNAL: Duration = Duration::from_millis(200);
 /// # Errors
 /// The run could not start, or was killed.
 pub(crate) fn run(args: &RunArgs, home: Home, caller: &Caller, output: &Output) -> Result<Code, Error> {
-    let config = Config::read(&home)?;
+    let config = Config::read(&home)?.under(trusted(&assemble::cwd(args)?, &home, output)?);
     let (picks, note) = match args.agents.as_slice() {
         [] => assemble::default_picks(&config, caller)?,
         named => (named.to_vec(), None),

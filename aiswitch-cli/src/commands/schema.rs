@@ -7,6 +7,7 @@ use crate::args::Document;
 use crate::config::{AgentsFile, Coordination, PresetsFile};
 use crate::exit::Code;
 use crate::output::Output;
+use crate::project::Project;
 
 /// Prints a JSON Schema.
 pub(crate) fn schema(document: Document, output: &Output) -> Code {
@@ -16,6 +17,7 @@ pub(crate) fn schema(document: Document, output: &Output) -> Code {
         Document::Agents => schema_for!(AgentsFile),
         Document::Presets => schema_for!(PresetsFile),
         Document::Coordination => schema_for!(Coordination),
+        Document::Project => schema_for!(Project),
     };
     output.json(&schema);
     Code::Completed

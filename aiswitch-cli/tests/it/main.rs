@@ -34,5 +34,6 @@ mod signals;
 mod strict;
 mod terminal;
 mod tokens;
+mod trust;
 mod vault;
 mod verbs;

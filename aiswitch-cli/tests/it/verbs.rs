@@ -241,6 +241,10 @@ fn a_schema_names_every_key_of_what_it_describes() {
         BTreeSet::from(["agents", "description", "extends", "tags", "variables"].map(str::to_owned))
     );
     assert!(keys(&schema("coordination")["properties"]).contains("max_parallel"));
+    assert_eq!(
+        keys(&schema("project")["properties"]),
+        BTreeSet::from(["agents", "max_parallel", "mode", "preset", "timeout"].map(str::to_owned))
+    );
     let types: BTreeSet<&str> =
         BTreeSet::from(["started", "output", "tool", "usage", "permission", "ended", "report"]);
     let event = schema("event");
