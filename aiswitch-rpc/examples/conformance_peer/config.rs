@@ -38,6 +38,7 @@ pub(crate) fn options(framing: &str, role: Role, config: &Value) -> Result<Optio
         other => return Err(format!("framing `{other}` is not known: use `ndjson` or `content-length`")),
     };
     let on_malformed = if role == Role::Client { OnMalformed::Report } else { OnMalformed::Reply };
+    let side = if role == Role::Client { "client" } else { "server" };
     let mut options = Options::default().with_framing(framing).with_on_malformed(on_malformed);
     for (name, value) in config.as_object().into_iter().flatten() {
         let unknown = || format!("`{name}` cannot be {value}");
@@ -71,7 +72,8 @@ pub(crate) fn options(framing: &str, role: Role, config: &Value) -> Result<Optio
                 (Some("offer" | "require"), _) => Integrity::Accept,
                 _ => return Err(unknown()),
             }),
-            "on_malformed" => options.with_on_malformed(match value.as_str() {
+            // One word for every role, or one for each, as the cases give their defaults.
+            "on_malformed" => options.with_on_malformed(match value.get(side).unwrap_or(value).as_str() {
                 Some("reply") => OnMalformed::Reply,
                 Some("report") => OnMalformed::Report,
                 _ => return Err(unknown()),
