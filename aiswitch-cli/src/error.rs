@@ -321,7 +321,7 @@ impl Error {
             Self::EditorFailed { .. } => Some("name another with EDITOR".into()),
             Self::EmptyValue { .. } => Some("take its line out to remove it".into()),
             Self::RedactedValue { .. } => {
-                Some("export it again with --include-secrets, or write the value there".into())
+                Some("export it there with --include-secrets, or write the value into it".into())
             }
             Self::NothingToRun { preset } => Some(format!(
                 "give it one after `--`; or, to change this shell: eval \"$(aiswitch shell init bash)\", then aiswitch apply {preset}"

@@ -107,7 +107,7 @@ fn an_import_that_cannot_be_whole_changes_nothing() {
     let one =
         |variables: &str| format!("{{\"preset\": {{\"name\": \"x\", \"variables\": {{{variables}}}}}}}");
     for (text, expected) in [
-        (one("\"A_KEY\": \"***REDACTED***\""), "hint: export it again with --include-secrets"),
+        (one("\"A_KEY\": \"***REDACTED***\""), "hint: export it there with --include-secrets"),
         (one("\"LD_PRELOAD\": \"x\""), "can make an agent run foreign code"),
         (one("\"A=B\": \"x\""), "is empty or holds `=` or NUL"),
         (one("\"A\": \"x\\u0000\""), "NUL"),
