@@ -5,7 +5,7 @@ use aiswitch_rpc::protocol::{ErrorKind, PermissionMode, TaskError, TaskResult, T
 use aiswitch_rpc::{Options, Peer};
 use serde_json::Value;
 
-use crate::conversation::{Conversation, Stop, ask, check_version, fault, settle};
+use crate::conversation::{Conversation, Stop, ask, check_version, settle};
 use crate::dialect::acp::{self, Turn};
 use crate::process::Launch;
 use crate::worker::not_started;
@@ -88,17 +88,17 @@ impl AcpAgent {
         if greeting["protocolVersion"] != acp::VERSION {
             let message =
                 format!("it speaks version {} of ACP, not {}", greeting["protocolVersion"], acp::VERSION);
-            return Err(Stop::Failed(fault(ErrorKind::Protocol, message)));
+            return Err(Stop::Failed(TaskError::new(ErrorKind::Protocol, message)));
         }
         check_version(&self.profile, acp::agent_version(&greeting))?;
         let Some((method, params)) = acp::open_session(task, &greeting) else {
-            return Err(Stop::Failed(fault(ErrorKind::Config, "it cannot go on with a session".to_owned())));
+            return Err(Stop::Failed(TaskError::new(ErrorKind::Config, "it cannot go on with a session")));
         };
         let reply = ask(&peer, method, &params, refused).await?;
         let Some(session_id) = acp::session_id(task, &reply) else {
-            return Err(Stop::Failed(fault(
+            return Err(Stop::Failed(TaskError::new(
                 ErrorKind::Protocol,
-                "it opened a session without an id".to_owned(),
+                "it opened a session without an id",
             )));
         };
         if let Some((method, params)) = acp::set_mode(task, &session_id, &reply) {
@@ -121,13 +121,13 @@ impl AcpAgent {
             return Ok(());
         }
         let Some((method, params)) = acp::set_model(model, session_id, opened) else {
-            return Err(Stop::Failed(fault(
+            return Err(Stop::Failed(TaskError::new(
                 ErrorKind::Config,
-                "it cannot be told which model to use".to_owned(),
+                "it cannot be told which model to use",
             )));
         };
         let refused = |error: aiswitch_rpc::ErrorObject| {
-            fault(
+            TaskError::new(
                 ErrorKind::Config,
                 format!("it refused the model `{model}`: {}", acp::error(&error).message),
             )

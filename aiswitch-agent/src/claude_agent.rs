@@ -507,5 +507,5 @@ fn broken(failure: &FrameError) -> TaskError {
 }
 
 fn error(kind: ErrorKind, message: String) -> TaskError {
-    TaskError { kind, message, hint: None, reset_at: None }
+    TaskError::new(kind, message)
 }

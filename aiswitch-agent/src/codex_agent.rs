@@ -5,7 +5,7 @@ use aiswitch_rpc::protocol::{ErrorKind, PermissionMode, TaskError, TaskResult, T
 use aiswitch_rpc::{JsonRpcMember, Options, Peer};
 use serde_json::{Value, json};
 
-use crate::conversation::{Conversation, Stop, ask, check_version, fault, settle};
+use crate::conversation::{Conversation, Stop, ask, check_version, settle};
 use crate::dialect::codex::{self, Turn};
 use crate::process::Launch;
 use crate::worker::not_started;
@@ -36,7 +36,7 @@ impl CodexAgent {
 
     /// Opens the thread.
     async fn open(&self, peer: Peer, task: &TaskSpec, has_key: bool) -> Result<Value, Stop> {
-        let refused = |kind| move |error: aiswitch_rpc::ErrorObject| fault(kind, error.message);
+        let refused = |kind| move |error: aiswitch_rpc::ErrorObject| TaskError::new(kind, error.message);
         let hello = codex::initialize(env!("CARGO_PKG_VERSION"));
         let reply = ask(&peer, "initialize", &hello, refused(ErrorKind::Protocol)).await?;
         check_version(&self.profile, codex::version(&reply))?;
@@ -45,7 +45,7 @@ impl CodexAgent {
         let account = ask(&peer, "account/read", &json!({}), refused(ErrorKind::Protocol)).await?;
         if codex::needs_login(&account) {
             if !has_key {
-                return Err(Stop::Failed(fault(ErrorKind::Auth, "it is not logged in".to_owned())));
+                return Err(Stop::Failed(TaskError::new(ErrorKind::Auth, "it is not logged in")));
             }
             let cwd = json!({"cwd": task.cwd});
             let config = ask(&peer, "config/read", &cwd, refused(ErrorKind::Protocol)).await?;
@@ -64,9 +64,9 @@ impl CodexAgent {
         let has_key = conversation.environment().get(codex::KEY).is_some();
         let opened = conversation.open(self.open(peer, task, has_key)).await?;
         let Some(opened) = Turn::new(task, &opened) else {
-            return Err(Stop::Failed(fault(
+            return Err(Stop::Failed(TaskError::new(
                 ErrorKind::Protocol,
-                "it opened a thread without an id".to_owned(),
+                "it opened a thread without an id",
             )));
         };
         let turn = turn.insert(opened);

@@ -143,7 +143,7 @@ fn text_of(answer: Vec<u8>) -> (String, Option<TaskError>) {
         Err(error) => {
             let message = format!("its answer is not UTF-8 at byte {}", error.utf8_error().valid_up_to());
             let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
-            (text, Some(TaskError { kind: ErrorKind::Protocol, message, hint: None, reset_at: None }))
+            (text, Some(TaskError::new(ErrorKind::Protocol, message)))
         }
     }
 }
@@ -160,7 +160,7 @@ fn failure(ended: &Ended) -> Option<TaskError> {
         message.push_str(": ");
         message.push_str(last.trim());
     }
-    Some(TaskError { kind, message, hint: None, reset_at: None })
+    Some(TaskError::new(kind, message))
 }
 
 fn result(status: TaskStatus, answer: String, error: Option<TaskError>) -> TaskResult {

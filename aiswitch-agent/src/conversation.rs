@@ -76,7 +76,7 @@ impl Stop {
             Self::Failed(error) => error,
             Self::Closed => ended.without_answer(),
             Self::Interrupted | Self::Cancelled => {
-                fault(ErrorKind::Timeout, "it was stopped before it was ready".to_owned())
+                TaskError::new(ErrorKind::Timeout, "it was stopped before it was ready")
             }
         }
     }
@@ -149,7 +149,7 @@ impl<'a> Conversation<'a> {
                 opened = &mut handshake => return match opened {
                     Ok(Err(Stop::Closed)) => Err(self.closed().await),
                     Ok(opened) => opened,
-                    Err(_) => Err(Stop::Failed(fault(
+                    Err(_) => Err(Stop::Failed(TaskError::new(
                         ErrorKind::Timeout,
                         format!("it did not get ready within {} ms", patience.as_millis()),
                     ))),
@@ -297,9 +297,9 @@ fn reply_of(reply: Result<Value, CallError>) -> Result<Reply, Stop> {
         Err(CallError::Rpc { code, message, data }) => Ok(Err(ErrorObject { code, message, data })),
         Err(CallError::Closed { .. }) => Err(Stop::Closed),
         Err(error @ CallError::TooLarge { .. }) => {
-            Err(Stop::Failed(fault(ErrorKind::Limit, error.to_string())))
+            Err(Stop::Failed(TaskError::new(ErrorKind::Limit, error.to_string())))
         }
-        Err(error) => Err(Stop::Failed(fault(ErrorKind::Protocol, error.to_string()))),
+        Err(error) => Err(Stop::Failed(TaskError::new(ErrorKind::Protocol, error.to_string()))),
     }
 }
 
@@ -312,7 +312,7 @@ pub(crate) fn check_version(profile: &Profile, version: Option<&str>) -> Result<
     let name = profile.command.first().map_or("", String::as_str);
     let message = format!("`{name}` {version} is too old, {needed} or newer is needed");
     let hint = profile.install.as_ref().map(|install| format!("update it with: {install}"));
-    Err(Stop::Failed(TaskError { hint, ..fault(ErrorKind::Config, message) }))
+    Err(Stop::Failed(TaskError { hint, ..TaskError::new(ErrorKind::Config, message) }))
 }
 
 /// Gives a result its status and its error; `end` is what the program said itself, if anything.
@@ -334,9 +334,9 @@ pub(crate) fn settle(
             return TaskResult { status: TaskStatus::Completed, ..result };
         }
         (Ok(()), Some(End::Completed)) => {
-            fault(ErrorKind::Empty, "it ended well but without an answer".to_owned())
+            TaskError::new(ErrorKind::Empty, "it ended well but without an answer")
         }
-        (Ok(()), Some(End::Interrupted)) => fault(ErrorKind::Provider, "it ended the task early".to_owned()),
+        (Ok(()), Some(End::Interrupted)) => TaskError::new(ErrorKind::Provider, "it ended the task early"),
         (Ok(()) | Err(Stop::Closed), _) => ended.without_answer(),
     };
     let status = match error.kind {
@@ -344,11 +344,6 @@ pub(crate) fn settle(
         _ => TaskStatus::Failed,
     };
     TaskResult { status, error: Some(error), ..result }
-}
-
-/// An error without a hint.
-pub(crate) fn fault(kind: ErrorKind, message: String) -> TaskError {
-    TaskError { kind, message, hint: None, reset_at: None }
 }
 
 /// The event of a message that is not understood.

@@ -112,7 +112,7 @@ impl Liveness {
         let Limits { ping_timeout, pings_missed_max, .. } = self.silence.limits;
         let message =
             format!("it is hung: it left {pings_missed_max} pings unanswered, each for {ping_timeout:?}");
-        TaskError { kind: ErrorKind::Crash, message, hint: None, reset_at: None }
+        TaskError::new(ErrorKind::Crash, message)
     }
 }
 

@@ -43,7 +43,7 @@ pub use aiswitch_rpc::protocol::{
 pub use check::{Installation, Problem, check, find};
 pub use context::{Limits, RunContext};
 pub use enforcement::{Enforcement, Promise, Supervision, Tier};
-pub use error::AgentError;
+pub use error::{AgentError, chain};
 pub use event::{AgentEvent, Decision, EventSender, ToolPhase, event_channel};
 pub use life::{LifeEvent, LifeState};
 pub use live_agent::{LiveAgent, LiveError, LiveStatus, Replay, Turn};

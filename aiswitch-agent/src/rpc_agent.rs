@@ -341,5 +341,5 @@ async fn fatal(child: &mut RpcChild, context: &RunContext) -> TaskError {
 }
 
 fn protocol(message: String) -> TaskError {
-    TaskError { kind: ErrorKind::Protocol, message, hint: None, reset_at: None }
+    TaskError::new(ErrorKind::Protocol, message)
 }

@@ -115,12 +115,7 @@ impl Trouble {
     fn of(event: Event) -> Self {
         let text = match event {
             Event::BadFrame { error } => {
-                return Self::Fatal(TaskError {
-                    kind: ErrorKind::Protocol,
-                    message: error.to_string(),
-                    hint: None,
-                    reset_at: None,
-                });
+                return Self::Fatal(TaskError::new(ErrorKind::Protocol, error.to_string()));
             }
             Event::Noise { line } => line,
             other => format!("{other:?}"),

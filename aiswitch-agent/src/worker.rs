@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use aiswitch_rpc::protocol::{ErrorKind, TaskError, TaskResult, TaskSpec};
 
+use crate::error::chain;
 use crate::rpc_agent::End;
 use crate::{Agent, AgentError, RunContext};
 
@@ -76,25 +77,20 @@ impl Worker for Turns {
     async fn give_up(self: Box<Self>, end: End) -> TaskError {
         match end {
             End::Failed(problem) | End::Hung(problem) => problem,
-            End::Answered(_) | End::Cancelled(_) | End::Gone => TaskError {
-                kind: ErrorKind::Internal,
-                message: "it ended without a word".to_owned(),
-                hint: None,
-                reset_at: None,
-            },
+            End::Answered(_) | End::Cancelled(_) | End::Gone => {
+                TaskError::new(ErrorKind::Internal, "it ended without a word")
+            }
         }
     }
 }
 
 /// The error of an agent that could not be started.
 pub(crate) fn not_started(error: &AgentError) -> TaskError {
-    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
-    let message = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
-    TaskError { kind: error.kind(), message, hint: None, reset_at: None }
+    TaskError::new(error.kind(), chain(error))
 }
 
 /// The error of an agent that starts anew with each task.
 pub(crate) fn no_session() -> TaskError {
     let message = "it cannot go on with a session".to_owned();
-    TaskError { kind: ErrorKind::Config, message, hint: None, reset_at: None }
+    TaskError::new(ErrorKind::Config, message)
 }

@@ -1,6 +1,5 @@
 //! Why a run could not start, and why a home cannot be read or written.
 
-use std::error::Error;
 use std::path::PathBuf;
 
 use aiswitch_agent::AgentId;
@@ -221,16 +220,4 @@ impl HomeError {
         let path = path.into();
         move |source| Self::Io { action, path, source }
     }
-}
-
-/// An error and all its causes in one line.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

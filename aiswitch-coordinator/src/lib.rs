@@ -23,12 +23,13 @@ mod strict;
 mod used;
 
 pub use aggregate::{HAND_OVER_BYTES_MAX, aggregate_results, hand_over};
+pub use aiswitch_agent::chain;
 pub use audit::{
     AUDIT_FILE_BYTES_MAX, AUDIT_TEXT_BYTES_MAX, Actor, Audit, AuditBreak, AuditDecision, AuditEntry,
     AuditFault, AuditLine, AuditLog, AuditVerdict, Channel,
 };
 pub use coordinator::{Coordinator, PlannedLaunch, PlannedVariable};
-pub use error::{HomeError, RunError, chain};
+pub use error::{HomeError, RunError};
 pub use event::{EVENT_VERSION, RunEvent, RunEventKind};
 pub use home::Home;
 pub use journal::EVENTS_BYTES_MAX;

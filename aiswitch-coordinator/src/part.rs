@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::Outcome;
-use crate::error::chain;
+use crate::chain;
 
 /// How long an agent may take to stop beyond the two graces that its own stop takes.
 const STOP_MARGIN: Duration = Duration::from_secs(2);
@@ -207,7 +207,7 @@ async fn outdated(profile: &Profile, environment: &Environment) -> Option<TaskEr
     let problem = check(profile, environment).await.problem?;
     let hint = profile.install.as_ref().map(|install| format!("update it with: {install}"));
     matches!(problem, Problem::TooOld { .. })
-        .then(|| TaskError { hint, ..fault(ErrorKind::Config, problem.to_string()) })
+        .then(|| TaskError { hint, ..TaskError::new(ErrorKind::Config, problem.to_string()) })
 }
 
 async fn hand_on(told: &mpsc::Sender<(usize, AgentEvent)>, index: usize, event: AgentEvent) {
@@ -231,19 +231,19 @@ pub(crate) fn judge(end: PartEnd) -> Verdict {
             Verdict { outcome: Outcome::Failed, error: Some(not_started(&error)), result: None }
         }
         PartEnd::Stopped { why: Stop::Run, last } => {
-            let error = last.is_none().then(|| fault(ErrorKind::Timeout, killed("the run stopped")));
+            let error = last.is_none().then(|| TaskError::new(ErrorKind::Timeout, killed("the run stopped")));
             Verdict { outcome: Outcome::Cancelled, error, result: last.map(bounded) }
         }
         PartEnd::Stopped { why, last } => {
             let message = if last.is_none() { killed(&why.to_string()) } else { why.to_string() };
             Verdict {
                 outcome: Outcome::TimedOut,
-                error: Some(fault(ErrorKind::Timeout, message)),
+                error: Some(TaskError::new(ErrorKind::Timeout, message)),
                 result: last,
             }
         }
         PartEnd::Panicked { message } => {
-            let error = fault(ErrorKind::Internal, format!("its driver panicked: {message}"));
+            let error = TaskError::new(ErrorKind::Internal, format!("its driver panicked: {message}"));
             Verdict { outcome: Outcome::Failed, error: Some(error), result: None }
         }
     }
@@ -257,7 +257,7 @@ fn judge_result(result: TaskResult) -> Verdict {
         (TaskStatus::OverBudget, _) => (Outcome::OverBudget, None),
         (TaskStatus::RateLimited, _) | (_, Some(ErrorKind::RateLimit)) => (
             Outcome::RateLimited,
-            Some(fault(ErrorKind::RateLimit, "its provider takes no more requests at the moment".into())),
+            Some(TaskError::new(ErrorKind::RateLimit, "its provider takes no more requests at the moment")),
         ),
         (_, Some(ErrorKind::Crash)) => (Outcome::Crashed, None),
         (TaskStatus::Denied, _) => (Outcome::Denied, None),
@@ -265,10 +265,10 @@ fn judge_result(result: TaskResult) -> Verdict {
         (_, None) if !result.denials.is_empty() => (Outcome::Denied, None),
         (TaskStatus::Completed, None) if has_answer => (Outcome::Completed, None),
         (TaskStatus::Completed, None) => {
-            (Outcome::Failed, Some(fault(ErrorKind::Empty, "it ended well but answered nothing".into())))
+            (Outcome::Failed, Some(TaskError::new(ErrorKind::Empty, "it ended well but answered nothing")))
         }
         (_, None) => {
-            (Outcome::Failed, Some(fault(ErrorKind::Protocol, "it failed and does not say why".into())))
+            (Outcome::Failed, Some(TaskError::new(ErrorKind::Protocol, "it failed and does not say why")))
         }
     };
     Verdict { outcome, error: result.error.clone().or(fault), result: Some(result) }
@@ -281,14 +281,10 @@ fn bounded(mut result: TaskResult) -> TaskResult {
     {
         let message =
             format!("its answer has {} bytes, and at most {ANSWER_BYTES_MAX} are kept", answer.len());
-        result.error.get_or_insert(fault(ErrorKind::Limit, message));
+        result.error.get_or_insert(TaskError::new(ErrorKind::Limit, message));
         answer.truncate(answer.floor_char_boundary(ANSWER_BYTES_MAX));
     }
     result
-}
-
-fn fault(kind: ErrorKind, message: String) -> TaskError {
-    TaskError { kind, message, hint: None, reset_at: None }
 }
 
 fn killed(why: &str) -> String {
@@ -306,7 +302,7 @@ pub(crate) fn not_started(error: &AgentError) -> TaskError {
         )),
         _ => None,
     };
-    TaskError { hint, ..fault(error.kind(), chain(error)) }
+    TaskError { hint, ..TaskError::new(error.kind(), chain(error)) }
 }
 
 /// Adds what a person can do about a fault, where the agent itself did not say.
@@ -328,7 +324,7 @@ mod tests {
     ) -> (Outcome, Option<ErrorKind>) {
         let mut result = TaskResult::new(status);
         result.answer = Some(answer.to_owned());
-        result.error = kind.map(|kind| fault(kind, "as the agent says".to_owned()));
+        result.error = kind.map(|kind| TaskError::new(kind, "as the agent says"));
         result.denials.extend(denied.then(|| Denial { tool: "write".to_owned(), reason: None }));
         let verdict = judge(PartEnd::Own(Ok(result)));
         (verdict.outcome, verdict.error.map(|error| error.kind))

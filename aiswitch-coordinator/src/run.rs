@@ -18,8 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::aggregate::{aggregate_results, hand_over};
 use crate::audit::RunAudit;
+use crate::chain;
 use crate::clock;
-use crate::error::{HomeError, RunError, chain};
+use crate::error::{HomeError, RunError};
 use crate::event::EVENT_VERSION;
 use crate::heard::{Heard, Told, kind_of, masked_denial, masked_error, usage_of};
 use crate::journal::Journal;

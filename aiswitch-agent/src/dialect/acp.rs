@@ -11,14 +11,14 @@ use std::path::{Path, PathBuf};
 
 use aiswitch_rpc::ErrorObject;
 use aiswitch_rpc::protocol::{
-    Denial, ErrorKind, PermissionMode, TaskResult, TaskSpec, TaskStatus, TokenUsage,
+    Denial, ErrorKind, PermissionMode, TaskError, TaskResult, TaskSpec, TaskStatus, TokenUsage,
 };
 use serde_json::{Value, json};
 
 pub(crate) use self::error::error;
 use self::usage::{of_quota, of_usage};
 use super::messages::Messages;
-use crate::conversation::{Dialect, End, Interrupt, Reply, Stop, fault, settle, unknown};
+use crate::conversation::{Dialect, End, Interrupt, Reply, Stop, settle, unknown};
 use crate::permission::{Ask, decide};
 use crate::process::Ended;
 use crate::{AgentEvent, Decision, Driver, ToolPhase};
@@ -327,10 +327,12 @@ impl Turn {
             Some("end_turn") => End::Completed,
             Some("cancelled") => End::Interrupted,
             Some("refusal") => {
-                End::Failed(fault(ErrorKind::Provider, "the model refused to answer".to_owned()))
+                End::Failed(TaskError::new(ErrorKind::Provider, "the model refused to answer"))
             }
-            Some(reason) => End::Failed(fault(ErrorKind::Provider, format!("it stopped early: {reason}"))),
-            None => End::Failed(fault(ErrorKind::Protocol, "it did not say why it stopped".to_owned())),
+            Some(reason) => {
+                End::Failed(TaskError::new(ErrorKind::Provider, format!("it stopped early: {reason}")))
+            }
+            None => End::Failed(TaskError::new(ErrorKind::Protocol, "it did not say why it stopped")),
         }
     }
 }

@@ -425,7 +425,7 @@ pub(crate) fn refusal(stderr: &str) -> Option<TaskError> {
     const STARTS: [&str; 3] = ["error: unknown option", "Unknown argument", "No saved session found"];
     let message =
         stderr.lines().map(str::trim).find(|line| STARTS.iter().any(|start| line.starts_with(start)))?;
-    Some(TaskError { kind: ErrorKind::Config, message: message.to_owned(), hint: None, reset_at: None })
+    Some(TaskError::new(ErrorKind::Config, message.to_owned()))
 }
 
 fn request(message: &Value) -> Vec<Fact> {
@@ -466,7 +466,7 @@ fn failed_try(message: &Value) -> TaskError {
         Some(status) => format!("{} (HTTP {status})", word.unwrap_or("unknown")),
         None => "no answer from the provider".to_owned(),
     };
-    TaskError { kind, message, hint: None, reset_at: None }
+    TaskError::new(kind, message)
 }
 
 /// The kind of an API error, by the program's word for it or the HTTP status.

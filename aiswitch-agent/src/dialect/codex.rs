@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::messages::Messages;
 use super::{kind_of_status, rfc3339};
-use crate::conversation::{Dialect, End, Interrupt, Reply, Stop, fault, settle, unknown};
+use crate::conversation::{Dialect, End, Interrupt, Reply, Stop, settle, unknown};
 use crate::permission::{Ask, decide};
 use crate::process::Ended;
 use crate::{AgentEvent, Decision, Sandbox, ToolPhase};
@@ -461,7 +461,7 @@ impl Dialect for Turn {
                 self.id = self.id.take().or(turn_id);
             }
             Err(error) => {
-                self.end = Some(End::Failed(fault(ErrorKind::Config, error.message)));
+                self.end = Some(End::Failed(TaskError::new(ErrorKind::Config, error.message)));
             }
         }
         Vec::new()

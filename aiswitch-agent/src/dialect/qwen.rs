@@ -68,12 +68,7 @@ pub(crate) fn failure(result: &Value) -> Option<Failure> {
     }
     let text = result["error"]["message"].as_str().or_else(|| result["subtype"].as_str()).unwrap_or_default();
     let text = text.strip_prefix(API_ERROR).and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    Some(Failure::from(TaskError {
-        kind: kind_of(text),
-        message: text.to_owned(),
-        hint: None,
-        reset_at: None,
-    }))
+    Some(Failure::from(TaskError::new(kind_of(text), text.to_owned())))
 }
 
 /// What failed before a retry. A wait is announced only for rate limits.
@@ -85,7 +80,7 @@ pub(crate) fn retry(data: &Value) -> TaskError {
             }
             _ => (ErrorKind::Provider, "the provider's answer broke off; retry".to_owned()),
         };
-    TaskError { kind, message, hint: None, reset_at: None }
+    TaskError::new(kind, message)
 }
 
 fn kind_of(text: &str) -> ErrorKind {

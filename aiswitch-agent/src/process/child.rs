@@ -198,7 +198,7 @@ impl Child {
 
 /// The error of an agent that was over a limit.
 pub(crate) fn over(excess: Excess) -> TaskError {
-    TaskError { kind: ErrorKind::Limit, message: excess.to_string(), hint: None, reset_at: None }
+    TaskError::new(ErrorKind::Limit, excess.to_string())
 }
 
 /// Starts the agent's process, or the guard that will start it.
@@ -293,6 +293,6 @@ impl Ended {
             message.push_str(": ");
             message.push_str(last.trim());
         }
-        TaskError { kind: ErrorKind::Crash, message, hint: None, reset_at: None }
+        TaskError::new(ErrorKind::Crash, message)
     }
 }

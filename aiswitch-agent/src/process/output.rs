@@ -101,7 +101,7 @@ pub(crate) fn unreadable(error: &io::Error) -> TaskError {
         io::ErrorKind::FileTooLarge => (ErrorKind::Limit, "it printed more than an agent may".to_owned()),
         _ => (ErrorKind::Internal, format!("its output cannot be read: {error}")),
     };
-    TaskError { kind, message, hint: None, reset_at: None }
+    TaskError::new(kind, message)
 }
 
 /// The drain of a child's stderr: reads always, keeps the end for messages and all of it in its log.

@@ -4,7 +4,8 @@ use aiswitch_agent::{AgentId, Decision, PermissionMode};
 use tokio::task::{JoinError, JoinSet};
 
 use super::{Actor, Audit, AuditDecision, AuditEntry, Channel};
-use crate::error::{HomeError, chain};
+use crate::chain;
+use crate::error::HomeError;
 use crate::{RunEventKind, RunId};
 
 /// How many lines one run may write; the journal has what comes later.

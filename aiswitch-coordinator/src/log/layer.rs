@@ -15,8 +15,9 @@ use tracing_subscriber::layer::{Context, Layer};
 use super::record::{LogLevel, LogRecord};
 use super::segment::LogSource;
 use super::writer::LogWriter;
+use crate::chain;
 use crate::clock;
-use crate::error::{HomeError, chain};
+use crate::error::HomeError;
 
 /// How many lines may wait to be written; further ones are dropped and counted.
 const LINES_WAITING_MAX: usize = 8192;

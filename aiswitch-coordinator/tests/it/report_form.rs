@@ -23,8 +23,7 @@ fn usage() -> TokenUsage {
 /// One agent that tells everything and completes, and one that fails.
 async fn ran() -> (RunReport, Vec<RunEvent>) {
     let full = MemoryAgent::new(id("full"), |task, context| async move {
-        let limit =
-            TaskError { kind: ErrorKind::RateLimit, message: "slow down".into(), hint: None, reset_at: None };
+        let limit = TaskError::new(ErrorKind::RateLimit, "slow down");
         for event in [
             AgentEvent::Session { session_id: Some("s-1".into()), model: Some("m-1".into()) },
             AgentEvent::Output { text: "hel".into() },

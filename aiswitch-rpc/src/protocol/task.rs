@@ -127,6 +127,13 @@ pub struct TaskError {
     pub reset_at: Option<String>,
 }
 
+impl TaskError {
+    /// A fault without a hint.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hint: None, reset_at: None }
+    }
+}
+
 /// What kind of fault a task met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

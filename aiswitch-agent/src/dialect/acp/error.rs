@@ -4,7 +4,6 @@ use aiswitch_rpc::ErrorObject;
 use aiswitch_rpc::protocol::{ErrorKind, TaskError};
 use serde_json::Value;
 
-use crate::conversation::fault;
 use crate::dialect::kind_of_status;
 
 /// The protocol's code for "log in first".
@@ -28,7 +27,7 @@ pub(crate) fn error(refusal: &ErrorObject) -> TaskError {
         (code @ 400..=599, _) => u16::try_from(code).map_or(ErrorKind::Provider, kind_of_status),
         _ => kind_of_text(&message),
     };
-    fault(kind, message)
+    TaskError::new(kind, message)
 }
 
 /// The message within a provider's answer that is passed on as JSON text.

@@ -134,7 +134,7 @@ fn a_refused_key_is_told_as_such() {
     ] {
         let (_, _, result) = play(&talk, driver, &task(PermissionMode::Write, None));
         assert_eq!(result.status, TaskStatus::Failed);
-        assert_eq!(result.error, Some(fault(ErrorKind::Auth, message.into())));
+        assert_eq!(result.error, Some(TaskError::new(ErrorKind::Auth, message)));
         assert_eq!((result.usage, result.cost_usd), (None, None));
     }
 }

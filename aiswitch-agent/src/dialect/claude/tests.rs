@@ -58,7 +58,7 @@ fn tool(id: &str, phase: ToolPhase, detail: Option<&str>) -> Fact {
 }
 
 fn error(kind: ErrorKind, message: &str) -> TaskError {
-    TaskError { kind, message: message.into(), hint: None, reset_at: None }
+    TaskError::new(kind, message)
 }
 
 fn retry(kind: ErrorKind, message: &str) -> Fact {
