@@ -26,6 +26,7 @@ use read::{Head, Tail};
 
 use crate::Home;
 use crate::clock;
+use crate::cut::cut;
 use crate::error::HomeError;
 use crate::home::{FILE_MODE, make_folder};
 use crate::strict::check_below;
@@ -235,10 +236,10 @@ fn write_lines<'e>(mut link: Link, entries: impl Iterator<Item = &'e AuditEntry>
             boot_id: boot_id.clone(),
             actor: entry.actor.to_string(),
             channel: entry.channel.to_string(),
-            action: cut(&entry.action),
-            object: cut(&entry.object),
+            action: cut(&entry.action, AUDIT_TEXT_BYTES_MAX),
+            object: cut(&entry.object, AUDIT_TEXT_BYTES_MAX),
             decision: entry.decision,
-            detail: entry.detail.as_deref().map(cut),
+            detail: entry.detail.as_deref().map(|detail| cut(detail, AUDIT_TEXT_BYTES_MAX)),
             prev: String::new(),
             hash: String::new(),
         };
@@ -248,14 +249,6 @@ fn write_lines<'e>(mut link: Link, entries: impl Iterator<Item = &'e AuditEntry>
         link = next;
     }
     (bytes, link)
-}
-
-fn cut(text: &str) -> String {
-    if text.len() <= AUDIT_TEXT_BYTES_MAX {
-        return text.to_owned();
-    }
-    let end = text.floor_char_boundary(AUDIT_TEXT_BYTES_MAX - '…'.len_utf8());
-    format!("{}…", &text[..end])
 }
 
 fn write_head(home: &Home, head: &Head) -> Result<(), HomeError> {

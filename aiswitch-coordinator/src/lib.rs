@@ -4,6 +4,7 @@ mod aggregate;
 mod audit;
 mod clock;
 mod coordinator;
+mod cut;
 mod error;
 mod event;
 mod heard;

@@ -300,7 +300,6 @@ pub(super) fn export(args: &PresetExport, vault: &Vault<'_>, output: &Output) ->
     written
         .and_then(|mut file| file.write_all(text.as_bytes()))
         .map_err(|source| Error::NotExported { path: path.clone(), source })?;
-    let done = format!("{} presets are in {}", wanted.len(), path.display());
-    output.result(&BTreeMap::from([("done", &done)]), || done.clone());
+    output.done(&format!("{} presets are in {}", wanted.len(), path.display()));
     Ok(Code::Completed)
 }

@@ -39,12 +39,6 @@ struct VariableView {
     from: PresetName,
 }
 
-/// What was done.
-#[derive(Debug, Serialize)]
-struct ChangeView {
-    done: String,
-}
-
 /// What is wrong with presets.
 #[derive(Debug, Serialize)]
 struct ValidView {
@@ -112,8 +106,7 @@ pub(crate) fn presets(
             format!("preset `{gone}` is gone")
         }
     };
-    let view = ChangeView { done };
-    output.result(&view, || view.done.clone());
+    output.done(&done);
     Ok(Code::Completed)
 }
 

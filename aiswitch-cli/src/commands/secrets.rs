@@ -16,12 +16,6 @@ use crate::exit::Code;
 use crate::output::Output;
 use crate::vault::{Presets, Vault, check_private, own_values, read_hidden, write_private};
 
-/// What was done.
-#[derive(Debug, Serialize)]
-struct DoneView {
-    done: String,
-}
-
 /// A value, as far as it may be shown.
 #[derive(Debug, Serialize)]
 struct ValueView<'a> {
@@ -62,8 +56,7 @@ pub(crate) fn secrets(
         SecretsVerb::Lock { remove } => lock(&vault, *remove)?,
         SecretsVerb::Doctor => return doctor(&vault, caller, output),
     };
-    let view = DoneView { done };
-    output.result(&view, || view.done.clone());
+    output.done(&done);
     Ok(Code::Completed)
 }
 

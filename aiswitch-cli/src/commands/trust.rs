@@ -33,12 +33,6 @@ enum State {
     Gone,
 }
 
-/// What was done.
-#[derive(Debug, Serialize)]
-struct DoneView {
-    done: String,
-}
-
 /// Does what the verb says.
 ///
 /// # Errors
@@ -66,8 +60,7 @@ pub(crate) fn trust(args: &TrustArgs, home: &Home, caller: &Caller, output: &Out
         done
     };
     trusted.write()?;
-    let view = DoneView { done };
-    output.result(&view, || view.done.clone());
+    output.done(&done);
     Ok(Code::Completed)
 }
 

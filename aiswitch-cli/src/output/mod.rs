@@ -5,6 +5,7 @@ pub(crate) mod human;
 mod json;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, ErrorKind, Write};
 use std::sync::OnceLock;
 
@@ -54,6 +55,11 @@ impl Output {
             OutputFormat::Json => self.json(view),
             OutputFormat::StreamJson => self.json_line(view),
         }
+    }
+
+    /// Says what was done.
+    pub(crate) fn done(&self, done: &str) {
+        self.result(&BTreeMap::from([("done", done)]), || done.to_owned());
     }
 
     /// Prints one JSON document.

@@ -8,6 +8,8 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::cut::cut;
+
 /// The longest line of a log, in bytes; the texts of a longer one are cut.
 pub const LOG_LINE_BYTES_MAX: usize = 16 * 1024;
 
@@ -136,26 +138,17 @@ impl LogRecord {
     }
 
     fn cut_texts(&mut self, bytes_max: usize) {
-        for text in [&mut self.msg, &mut self.target] {
-            cut(text, bytes_max);
-        }
-        for text in [&mut self.run, &mut self.agent, &mut self.task].into_iter().flatten() {
-            cut(text, bytes_max);
+        let labels = [&mut self.run, &mut self.agent, &mut self.task].into_iter().flatten();
+        for text in labels.chain([&mut self.msg, &mut self.target]) {
+            *text = cut(text, bytes_max);
         }
         for value in self.fields.values_mut() {
             match value {
-                Value::String(text) => cut(text, bytes_max),
+                Value::String(text) => *text = cut(text, bytes_max),
                 Value::Array(_) | Value::Object(_) => *value = Value::Null,
                 Value::Null | Value::Bool(_) | Value::Number(_) => {}
             }
         }
-    }
-}
-
-fn cut(text: &mut String, bytes_max: usize) {
-    if text.len() > bytes_max {
-        text.truncate(text.floor_char_boundary(bytes_max));
-        text.push('…');
     }
 }
 

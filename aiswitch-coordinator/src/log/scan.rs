@@ -169,13 +169,11 @@ fn level(bytes: &[u8]) -> Option<LogLevel> {
 fn seek(file: &mut File, time: DateTime<Utc>) -> io::Result<()> {
     let wanted = time_text(time);
     let (mut low, mut high) = (0, file.metadata()?.len());
-    let mut buffer = vec![0; 2 * LOG_LINE_BYTES_MAX];
     while high - low > BLOCK_BYTES as u64 {
         let middle = low + (high - low) / 2;
-        file.seek(SeekFrom::Start(middle))?;
-        let count = fill(file, &mut buffer)?;
+        let bytes = some_lines(file, middle)?;
         // From the middle on, the first whole line; a stretch without one is looked through from `low`.
-        let line = memchr(b'\n', &buffer[..count]).map(|end| &buffer[end + 1..count]);
+        let line = memchr(b'\n', &bytes).map(|end| &bytes[end + 1..]);
         match line.and_then(|line| line.get(TIME_AT..TIME_AT + TIME_BYTES)) {
             Some(found) if found < wanted.as_bytes() => low = middle,
             Some(_) => high = middle,
@@ -184,22 +182,15 @@ fn seek(file: &mut File, time: DateTime<Utc>) -> io::Result<()> {
     }
     if low > 0 {
         // Half a line, whose other half is before `low`.
-        file.seek(SeekFrom::Start(low))?;
-        let count = fill(file, &mut buffer)?;
-        low += memchr(b'\n', &buffer[..count]).map_or(0, |end| end as u64 + 1);
+        low += memchr(b'\n', &some_lines(file, low)?).map_or(0, |end| end as u64 + 1);
     }
     file.seek(SeekFrom::Start(low)).map(drop)
 }
 
-fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
+/// Enough of a file from a place on for one whole line.
+fn some_lines(file: &mut File, from: u64) -> io::Result<Vec<u8>> {
+    file.seek(SeekFrom::Start(from))?;
+    let mut bytes = Vec::with_capacity(2 * LOG_LINE_BYTES_MAX);
+    file.take(2 * LOG_LINE_BYTES_MAX as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

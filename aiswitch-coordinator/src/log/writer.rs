@@ -124,7 +124,7 @@ impl LogWriter {
             put_aside(source, &self.home, log.first.unwrap_or(now))?;
             log = OpenLog::open(&source.folder(&self.home), &path)?;
         }
-        log.append(lines, &path)?;
+        log.append(lines, &path, if put_away { 0 } else { length })?;
         log.first = log.first.or_else(|| first_time(&path));
         self.open.insert(source.clone(), log);
         Ok(put_away)
@@ -158,9 +158,8 @@ impl OpenLog {
         Ok(Self { file, first: first_time(path) })
     }
 
-    /// Adds lines, all or none; the caller has the log's lock.
-    fn append(&mut self, lines: &[u8], path: &Path) -> Result<(), HomeError> {
-        let mut length = self.file.metadata().map_err(HomeError::io("look at", path))?.len();
+    /// Adds lines to a file of this length, all or none; the caller has the log's lock.
+    fn append(&mut self, lines: &[u8], path: &Path, mut length: u64) -> Result<(), HomeError> {
         let mut last = [b'\n'];
         if length > 0 {
             self.file.read_exact_at(&mut last, length - 1).map_err(HomeError::io("read", path))?;
