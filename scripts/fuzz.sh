@@ -43,6 +43,6 @@ for manifest in */fuzz/Cargo.toml; do
             failed=1
         fi
     done
-    rmdir --ignore-fail-on-non-empty "$folder"/artifacts/* "$folder/artifacts"
+    find "$folder/artifacts" -type d -empty -delete 2>/dev/null
 done
 exit $failed

@@ -3,27 +3,7 @@
 use aiswitch_rpc::codec::{Decoder, Framing, encode_frame};
 use aiswitch_rpc::{FrameError, FrameReader};
 
-/// What a decoder says about bytes that arrive in pieces of one size.
-fn decode(framing: Framing, frame_bytes_max: usize, bytes: &[u8], piece_bytes: usize) -> Vec<String> {
-    let mut decoder = Decoder::new(framing, frame_bytes_max);
-    let mut said = Vec::new();
-    for piece in bytes.chunks(piece_bytes) {
-        decoder.push(piece);
-        loop {
-            match decoder.next_frame() {
-                Ok(Some(frame)) => said.push(frame.to_owned()),
-                Ok(None) => break,
-                Err(error) => said.push(format!("! {error}")),
-            }
-        }
-    }
-    match decoder.finish() {
-        Ok(Some(frame)) => said.push(frame.to_owned()),
-        Ok(None) => {}
-        Err(error) => said.push(format!("! {error}")),
-    }
-    said
-}
+use crate::pieces::decode;
 
 fn decode_in_all_pieces(framing: Framing, frame_bytes_max: usize, bytes: &[u8]) -> Vec<String> {
     let whole = decode(framing, frame_bytes_max, bytes, bytes.len().max(1));

@@ -13,6 +13,7 @@ mod echo_adapter;
 mod integrity;
 mod mutation;
 mod ordering;
+mod pieces;
 mod programs;
 mod protocol;
 mod support;

@@ -6,6 +6,7 @@ use aiswitch_rpc::message::{Content, JsonRpcMember, parse};
 use aiswitch_rpc::{FrameReader, Framing, Options, Router, connect};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex, split};
 
+use crate::pieces::decode;
 use crate::support::within;
 
 const CASES: &str = include_str!("../data/conformance.jsonl");
@@ -112,33 +113,15 @@ fn the_kept_corpus_ends_by_itself_in_either_framing() {
     }
 }
 
-/// What a decoder says about bytes that arrive in pieces.
-fn said(framing: Framing, bytes: &[u8], piece_bytes: usize) -> Vec<String> {
-    let mut decoder = Decoder::new(framing, 64);
-    let mut said = Vec::new();
-    for piece in bytes.chunks(piece_bytes) {
-        decoder.push(piece);
-        loop {
-            match decoder.next_frame() {
-                Ok(Some(frame)) => said.push(frame.to_owned()),
-                Ok(None) => break,
-                Err(error) => said.push(error.to_string()),
-            }
-        }
-    }
-    said.push(format!("{:?}", decoder.finish()));
-    said
-}
-
 #[test]
 fn mutated_bytes_mean_the_same_in_whatever_pieces_they_arrive() {
     let (seeds, mut random) = (seeds(), Random(0x5851_f42d_4c95_7f2d));
     for number in 0..MUTANTS / 20 {
         let mutant = mutate(&seeds[random.below(seeds.len())], &mut random);
         for framing in [Framing::Lines, Framing::ContentLength] {
-            let whole = said(framing, &mutant, mutant.len().max(1));
+            let whole = decode(framing, 64, &mutant, mutant.len().max(1));
             let piece_bytes = 1 + random.below(7);
-            assert_eq!(said(framing, &mutant, piece_bytes), whole, "mutant {number}: {mutant:?}");
+            assert_eq!(decode(framing, 64, &mutant, piece_bytes), whole, "mutant {number}: {mutant:?}");
         }
     }
 }
