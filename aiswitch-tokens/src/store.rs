@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use aiswitch_lock::database::{Database, Schema};
 use aiswitch_lock::rusqlite::{self, Row, Transaction, params};
@@ -131,7 +131,9 @@ impl UsageStore for MemoryUsageStore {
 /// Usage in a database file that several processes share.
 #[derive(Debug)]
 pub struct SqliteUsageStore {
-    database: Database,
+    path: PathBuf,
+    /// Opened when it is first needed.
+    database: OnceLock<Database>,
 }
 
 /// The tables, as they came to be; a version is only ever added.
@@ -169,12 +171,18 @@ const GROW: &str = "
     WHERE source = ?1 AND message = ?2 AND (coalesce(?15, -1), coalesce(?16, -1)) > (coalesce(total, -1), coalesce(cost_nanos, -1))";
 
 impl SqliteUsageStore {
-    /// Opens the store at a path, and makes it if need be.
-    ///
-    /// # Errors
-    /// As [`Database::open`].
-    pub fn open(path: impl AsRef<Path>) -> Result<Self, UsageError> {
-        Ok(Self { database: Database::open(path, &SCHEMA)? })
+    /// The store at a path, which is opened, and made if need be, when it is first used.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), database: OnceLock::new() }
+    }
+
+    fn database(&self) -> Result<&Database, UsageError> {
+        if let Some(database) = self.database.get() {
+            return Ok(database);
+        }
+        // Two threads at once may both open it; the one that comes second is let go.
+        let opened = Database::open(&self.path, &SCHEMA)?;
+        Ok(self.database.get_or_init(|| opened))
     }
 
     /// The faults of the file; none when it is whole.
@@ -182,7 +190,7 @@ impl SqliteUsageStore {
     /// # Errors
     /// It cannot be read at all.
     pub fn check(&self) -> Result<Vec<String>, UsageError> {
-        Ok(self.database.check()?)
+        Ok(self.database()?.check()?)
     }
 }
 
@@ -191,7 +199,7 @@ impl UsageStore for SqliteUsageStore {
         records.iter().try_for_each(UsageRecord::check)?;
         let mut tracked = Tracked::default();
         for batch in records.chunks(BATCH) {
-            tracked.add(&self.database.write(|change| track(change, batch))?);
+            tracked.add(&self.database()?.write(|change| track(change, batch))?);
         }
         Ok(tracked)
     }
@@ -205,7 +213,7 @@ impl UsageStore for SqliteUsageStore {
         let (since, until) =
             (query.since.map(Timestamp::as_millisecond), query.until.map(Timestamp::as_millisecond));
         let wanted = params![since, until, query.agent, query.model, query.preset, query.task, query.run];
-        self.database.read(|view| {
+        self.database()?.read(|view| {
             let mut statement = view.prepare_cached(&sql)?;
             let mut rows = statement.query(wanted)?;
             while let Some(row) = rows.next()? {

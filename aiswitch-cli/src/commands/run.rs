@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aiswitch_coordinator::{
     AgentId, CancellationToken, Coordinator, Home, LogGuard, LogLevel, LogLimits, LogWriter, Origin, Plan,
-    PlannedLaunch, PlannedVariable, RunEvent, RunEventKind, RunReport, TaskError, chain, log_layer,
+    PlannedLaunch, PlannedVariable, RunEvent, RunEventKind, RunReport, TaskError, log_layer,
 };
 use aiswitch_tokens::SqliteUsageStore;
 use serde::Serialize;
@@ -65,15 +65,7 @@ pub(crate) fn run(args: &RunArgs, home: Home, caller: &Caller, output: &Output) 
         }
     };
     let logs = start_logs(&home, log_level, output);
-    let coordinator = match SqliteUsageStore::open(home.usage_file()) {
-        Ok(usage) => coordinator.with_usage(Arc::new(usage)),
-        // A home that cannot be used at all is what the run itself will tell of.
-        Err(_) if !home.state_dir().is_dir() => coordinator,
-        Err(error) => {
-            output.note(&format!("what the agents use is not kept: {}", chain(&error)));
-            coordinator
-        }
-    };
+    let coordinator = coordinator.with_usage(Arc::new(SqliteUsageStore::at(home.usage_file())));
     let ended = to_report(&coordinator.with_home(home), plan, output, on_event);
     logs.and_then(LogGuard::finish).iter().for_each(|problem| output.note(problem));
     let (report, signalled) = ended?;

@@ -33,7 +33,7 @@ pub(crate) fn tokens(
     caller: &Caller,
     output: &Output,
 ) -> Result<Code, Error> {
-    let store = SqliteUsageStore::open(home.usage_file())?;
+    let store = SqliteUsageStore::at(home.usage_file());
     match &args.verb {
         Some(TokensVerb::Import { claude, codex }) => import(&store, [claude, codex], caller, output),
         None => show(args, &store, output),

@@ -27,7 +27,7 @@ fn record(message: &str, at: &str, output: u64) -> UsageRecord {
 /// Each store, and what keeps it.
 fn stores() -> Vec<(Arc<dyn UsageStore>, Option<tempfile::TempDir>)> {
     let folder = tempfile::tempdir().unwrap();
-    let sqlite = SqliteUsageStore::open(folder.path().join("usage.db")).unwrap();
+    let sqlite = SqliteUsageStore::at(folder.path().join("usage.db"));
     vec![(Arc::new(MemoryUsageStore::new()), None), (Arc::new(sqlite), Some(folder))]
 }
 
