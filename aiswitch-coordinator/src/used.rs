@@ -26,6 +26,8 @@ pub(crate) fn used(run: RunId, plan: &Plan, agents: &[AgentReport]) -> Vec<Usage
                 task: None,
                 run: Some(run.to_string()),
                 session: report.session_id.clone(),
+                tier: None,
+                requests: None,
                 usage: report.usage,
                 cost: report.cost,
             })

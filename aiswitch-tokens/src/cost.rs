@@ -73,11 +73,24 @@ pub enum CostSource {
     Reported,
     /// It was computed from the tokens and a price list.
     Computed,
-    /// It was computed from tokens that were themselves estimated.
+    /// It was computed from tokens that were themselves estimated, or from the sum of several requests where the price
+    /// depends on the size of each.
     Estimated,
     /// Nobody knows it.
     #[default]
     Unknown,
+}
+
+impl CostSource {
+    /// How much a cost from here is to be trusted, the more the higher.
+    pub(crate) const fn certainty(self) -> u8 {
+        match self {
+            Self::Unknown => 0,
+            Self::Estimated => 1,
+            Self::Computed => 2,
+            Self::Reported => 3,
+        }
+    }
 }
 
 /// What a piece of work cost, and who says so.

@@ -30,6 +30,16 @@ pub enum UsageError {
         /// The figure.
         tokens: u64,
     },
+    /// What should be a provider's answer is none, or says nothing of usage.
+    #[error("the answer of a provider cannot be read")]
+    Response {
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// An answer tells of a part that is more than the whole.
+    #[error("the answer of a provider tells of more cached tokens than its prompt has")]
+    Contradiction,
     /// The database refuses.
     #[error(transparent)]
     Database(#[from] DatabaseError),

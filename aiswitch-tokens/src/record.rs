@@ -1,4 +1,4 @@
-//! What one request to a model used.
+//! What a request to a model used.
 
 use jiff::Timestamp;
 
@@ -19,7 +19,7 @@ pub struct UsageKey {
     pub message: String,
 }
 
-/// What one request to a model used, and for whom.
+/// What a request to a model used, or several that are told of as one, and for whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageRecord {
     /// What makes it one: reported again, it counts once.
@@ -38,6 +38,10 @@ pub struct UsageRecord {
     pub run: Option<String>,
     /// The session of the agent.
     pub session: Option<String>,
+    /// How it was served, where that is another than the ordinary way: `flex`, `priority`, `batch`.
+    pub tier: Option<String>,
+    /// For how many requests it stands; `None` where nobody told.
+    pub requests: Option<u64>,
     /// The tokens, if any were reported.
     pub usage: Option<Usage>,
     /// The price.
@@ -57,6 +61,7 @@ impl UsageRecord {
             ("task", &self.task),
             ("run", &self.run),
             ("session", &self.session),
+            ("tier", &self.tier),
         ];
         if let Some((field, _)) = required.iter().find(|(_, text)| text.is_empty()) {
             return Err(UsageError::EmptyLabel { field });
@@ -66,19 +71,22 @@ impl UsageRecord {
         if let Some((field, text)) = labels.into_iter().find(|(_, text)| text.len() > LABEL_BYTES_MAX) {
             return Err(UsageError::LongLabel { field, bytes: text.len() });
         }
-        let figures = self.usage.map_or([None; 5], Usage::figures);
-        match figures.into_iter().flatten().find(|tokens| *tokens > TOKENS_MAX) {
+        let figures = self.usage.map_or([None; 7], Usage::figures);
+        match figures.into_iter().chain([self.requests]).flatten().find(|tokens| *tokens > TOKENS_MAX) {
             Some(tokens) => Err(UsageError::Tokens { tokens }),
             None => Ok(()),
         }
     }
 
-    /// Whether this report of a request says more than an earlier one: more tokens, or as many and now with a price.
+    /// Whether this report of a request says more than an earlier one: more tokens, or as many and a cost that is better
+    /// known.
     ///
     /// Answers grow while they stream, and are told again at every step, also out of order by several processes. What says
     /// the most is what was used in the end, in whatever order the reports come.
     pub(crate) fn says_more_than(&self, other: &Self) -> bool {
-        let said = |record: &Self| (record.usage.and_then(Usage::total), record.cost.usd);
+        let said = |record: &Self| {
+            (record.usage.and_then(Usage::total), record.cost.source.certainty(), record.cost.usd)
+        };
         said(self) > said(other)
     }
 }

@@ -1,6 +1,8 @@
 //! Usage, cost and their sums, as their users see them.
 #![cfg(test)]
 
+#[cfg(feature = "pricing")]
+mod price;
 mod store;
 mod transcript;
 

@@ -19,6 +19,8 @@ fn record(message: &str, at: &str, output: u64) -> UsageRecord {
         task: None,
         run: None,
         session: Some("s".into()),
+        tier: None,
+        requests: Some(1),
         usage: Some(Usage { input_tokens: Some(10), output_tokens: Some(output), ..Usage::default() }),
         cost: Cost::default(),
     }
