@@ -3,6 +3,7 @@
 mod cost;
 mod error;
 mod group;
+mod import;
 mod memory;
 mod price;
 mod record;
@@ -16,6 +17,7 @@ mod usage;
 pub use cost::{Cost, CostSource, NanoUsd};
 pub use error::UsageError;
 pub use group::{GroupBy, Groups, Period, UsageGroup};
+pub use import::Import;
 pub use memory::MemoryUsageStore;
 pub use price::{ModelPrice, PriceList};
 pub use record::{LABEL_BYTES_MAX, TOKENS_MAX, UsageKey, UsageRecord};
