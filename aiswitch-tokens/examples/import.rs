@@ -3,6 +3,7 @@
 //! ```sh
 //! cargo run --release -p aiswitch-tokens --example import
 //! ```
+#![expect(clippy::print_stdout, reason = "it prints what it measures")]
 
 use std::error::Error;
 use std::fs;
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 const FILES: usize = 250;
 const LINES: usize = 400;
 
-/// Of so many lines one is what the user or a tool said, without usage; two lines tell of each answer.
+/// Of so many lines two say what was asked and what a tool said; three tell of two answers, one of them twice.
 const LINES_PER_TURN: usize = 5;
 
 /// How much text a line carries, in bytes.
@@ -64,7 +65,7 @@ fn parse(path: &Path) -> Result<usize, Box<dyn Error>> {
     Ok(lines)
 }
 
-/// Lines as Claude Code writes them: what was asked, what a tool said, and answers of which each is told twice.
+/// Lines as Claude Code writes them.
 fn transcript(file: usize) -> String {
     let text = "It reads the file, changes \"one\" line and runs the tests. ".repeat(TEXT_BYTES / 58);
     let line = |number: usize| {
@@ -98,5 +99,5 @@ fn transcript(file: usize) -> String {
             "type": if place < 2 { "user" } else { "assistant" }, "message": message, "uuid": format!("{file}-{number}"),
         })
     };
-    (0..LINES).map(|number| format!("{}\n", line(number))).collect()
+    (0..LINES).fold(String::new(), |text, number| text + &line(number).to_string() + "\n")
 }

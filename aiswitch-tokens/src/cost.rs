@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::COST_MAX;
+
 /// An amount of US dollars in whole billionths, so that sums are exact; written as a decimal number of dollars.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NanoUsd(pub u64);
@@ -104,9 +106,9 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// A cost that the agent reported, in dollars; what is no price is unknown.
+    /// A cost that the agent reported, in dollars; what is no price, or beyond [`COST_MAX`], is unknown.
     pub fn reported(usd: Option<f64>) -> Self {
-        match usd.and_then(NanoUsd::from_usd) {
+        match usd.and_then(NanoUsd::from_usd).filter(|usd| *usd <= COST_MAX) {
             Some(usd) => Self { usd: Some(usd), source: CostSource::Reported },
             None => Self::default(),
         }

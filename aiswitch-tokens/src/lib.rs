@@ -6,6 +6,7 @@ mod group;
 mod import;
 mod memory;
 mod price;
+mod quota;
 mod record;
 mod response;
 mod sqlite;
@@ -20,7 +21,10 @@ pub use group::{GroupBy, Groups, Period, UsageGroup};
 pub use import::Import;
 pub use memory::MemoryUsageStore;
 pub use price::{ModelPrice, PriceList};
-pub use record::{LABEL_BYTES_MAX, TOKENS_MAX, UsageKey, UsageRecord};
+pub use quota::{
+    Amount, Quota, QuotaLevel, QuotaMode, QuotaScope, QuotaStatus, ReservationId, ReserveRequest, Reserved,
+};
+pub use record::{COST_MAX, LABEL_BYTES_MAX, TOKENS_MAX, UsageKey, UsageRecord};
 pub use response::{Provider, ResponseUsage};
 pub use sqlite::SqliteUsageStore;
 pub use store::{Repriced, Tracked, UsageQuery, UsageStore};

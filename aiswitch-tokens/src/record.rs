@@ -2,10 +2,13 @@
 
 use jiff::Timestamp;
 
-use crate::{Cost, Usage, UsageError};
+use crate::{Cost, NanoUsd, Usage, UsageError};
 
 /// The most tokens that one record may have of a kind; more is a mistake of whoever reports it.
 pub const TOKENS_MAX: u64 = 1_000_000_000_000;
+
+/// The highest cost that one record may have: $100,000. More is a mistake of whoever reports it.
+pub const COST_MAX: NanoUsd = NanoUsd(100_000 * 1_000_000_000);
 
 /// The longest label, in bytes: agent, model, preset, task, run, session, and the parts of a key.
 pub const LABEL_BYTES_MAX: usize = 512;
@@ -52,7 +55,7 @@ impl UsageRecord {
     /// Checks what a store takes.
     ///
     /// # Errors
-    /// A label is empty or too long, or a figure is beyond [`TOKENS_MAX`].
+    /// A label is empty or too long, or a figure is beyond [`TOKENS_MAX`] or [`COST_MAX`].
     pub fn check(&self) -> Result<(), UsageError> {
         let required = [("source", &self.key.source), ("message", &self.key.message), ("agent", &self.agent)];
         let optional = [
@@ -74,7 +77,10 @@ impl UsageRecord {
         let figures = self.usage.map_or([None; 7], Usage::figures);
         match figures.into_iter().chain([self.requests]).flatten().find(|tokens| *tokens > TOKENS_MAX) {
             Some(tokens) => Err(UsageError::Tokens { tokens }),
-            None => Ok(()),
+            None => match self.cost.usd {
+                Some(usd) if usd > COST_MAX => Err(UsageError::Cost { usd }),
+                _ => Ok(()),
+            },
         }
     }
 

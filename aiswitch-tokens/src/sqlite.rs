@@ -1,5 +1,7 @@
 //! Usage in a database file that several processes share.
 
+mod quota;
+
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -8,8 +10,8 @@ use aiswitch_lock::rusqlite::{self, Row, ToSql, Transaction, params, params_from
 use jiff::Timestamp;
 
 use crate::{
-    Cost, CostSource, NanoUsd, Repriced, Tracked, Usage, UsageError, UsageKey, UsageQuery, UsageRecord,
-    UsageStore,
+    Cost, CostSource, NanoUsd, Quota, QuotaScope, QuotaStatus, Repriced, ReservationId, ReserveRequest,
+    Reserved, Tracked, Usage, UsageError, UsageKey, UsageQuery, UsageRecord, UsageStore,
 };
 
 /// How many records are written in one transaction.
@@ -49,6 +51,17 @@ const SCHEMA: Schema = Schema {
         CREATE INDEX usage_preset_at ON usage (preset, at_ms, source, message) WHERE preset IS NOT NULL;
         CREATE INDEX usage_task_at ON usage (task, at_ms, source, message) WHERE task IS NOT NULL;
         CREATE INDEX usage_run_at ON usage (run, at_ms, source, message) WHERE run IS NOT NULL;
+        ",
+        "
+        CREATE TABLE quota (
+            scope TEXT NOT NULL CHECK (scope IN ('global', 'agent', 'preset')), name TEXT NOT NULL,
+            tokens INTEGER, cost_nanos INTEGER, mode TEXT NOT NULL CHECK (mode IN ('hard', 'soft', 'off')), zone TEXT NOT NULL,
+            PRIMARY KEY (scope, name)
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE reservation (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, agent TEXT NOT NULL, preset TEXT, tokens INTEGER NOT NULL,
+            cost_nanos INTEGER NOT NULL, owner TEXT NOT NULL, until_ms INTEGER NOT NULL
+        ) STRICT;
         ",
     ],
 };
@@ -153,6 +166,45 @@ impl UsageStore for SqliteUsageStore {
             })?;
         }
     }
+
+    fn quotas(&self) -> Result<Vec<Quota>, UsageError> {
+        Ok(self.database()?.read(quota::quotas)?)
+    }
+
+    fn set_quota_limit(&self, limit: &Quota) -> Result<(), UsageError> {
+        limit.check()?;
+        Ok(self.database()?.write(|change| quota::set(change, limit))?)
+    }
+
+    fn remove_quota(&self, scope: &QuotaScope) -> Result<bool, UsageError> {
+        Ok(self.database()?.write(|change| quota::remove(change, scope))?)
+    }
+
+    fn check_quota(
+        &self,
+        agent: &str,
+        preset: Option<&str>,
+        at: Timestamp,
+    ) -> Result<Vec<QuotaStatus>, UsageError> {
+        self.database()?.read(|view| quota::statuses(view, agent, preset, at))?
+    }
+
+    fn reserve(&self, request: &ReserveRequest, at: Timestamp) -> Result<Reserved, UsageError> {
+        request.check()?;
+        // Without any limit nobody has to wait for a turn to write.
+        if !self.database()?.read(quota::is_limited)? {
+            return Ok(Reserved::Unlimited);
+        }
+        self.database()?.write(|change| quota::reserve(change, request, at))?
+    }
+
+    fn settle(&self, reservations: &[ReservationId], records: &[UsageRecord]) -> Result<Tracked, UsageError> {
+        records.iter().try_for_each(UsageRecord::check)?;
+        Ok(self.database()?.write(|change| {
+            quota::drop_all(change, reservations)?;
+            track(change, records)
+        })?)
+    }
 }
 
 /// What a query asks for, in the database's words; only what is asked for is in it, so that an index can serve it.
@@ -245,14 +297,9 @@ fn record(row: &Row<'_>) -> rusqlite::Result<UsageRecord> {
         reasoning_tokens: figure("reasoning")?,
         web_searches: figure("web_searches")?,
     };
-    let at_ms: i64 = row.get("at_ms")?;
     Ok(UsageRecord {
         key: UsageKey { source: row.get("source")?, message: row.get("message")? },
-        at: Timestamp::from_millisecond(at_ms).unwrap_or(if at_ms < 0 {
-            Timestamp::MIN
-        } else {
-            Timestamp::MAX
-        }),
+        at: stamp(row.get("at_ms")?),
         agent: row.get("agent")?,
         model: row.get("model")?,
         preset: row.get("preset")?,
@@ -264,6 +311,11 @@ fn record(row: &Row<'_>) -> rusqlite::Result<UsageRecord> {
         usage: Some(usage).filter(|usage| *usage != Usage::default()),
         cost: cost(figure("cost_nanos")?.map(NanoUsd), &row.get::<_, String>("cost_source")?),
     })
+}
+
+/// A time as SQLite keeps it; one that is none is the first or the last of all.
+fn stamp(at_ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(at_ms).unwrap_or(if at_ms < 0 { Timestamp::MIN } else { Timestamp::MAX })
 }
 
 fn source_name(source: CostSource) -> &'static str {

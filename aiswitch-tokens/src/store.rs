@@ -4,7 +4,10 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::{Cost, CostSource, UsageError, UsageRecord};
+use crate::{
+    Cost, CostSource, Quota, QuotaScope, QuotaStatus, ReservationId, ReserveRequest, Reserved, UsageError,
+    UsageRecord,
+};
 
 /// Which records are asked for; the default asks for all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,4 +106,48 @@ pub trait UsageStore: fmt::Debug + Send + Sync {
     /// # Errors
     /// The store cannot be read or written; what was changed until then stays changed.
     fn reprice(&self, price: &dyn Fn(&UsageRecord) -> Cost) -> Result<Repriced, UsageError>;
+
+    /// The limits, in the order of what they are for.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn quotas(&self) -> Result<Vec<Quota>, UsageError>;
+
+    /// Sets a limit, in the place of the one that is for the same.
+    ///
+    /// # Errors
+    /// It is none ([`Quota::check`]), or the store cannot be written.
+    fn set_quota_limit(&self, quota: &Quota) -> Result<(), UsageError>;
+
+    /// Takes a limit away, and says whether there was one.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    fn remove_quota(&self, scope: &QuotaScope) -> Result<bool, UsageError>;
+
+    /// What is used at a moment of each limit that is for what an agent does under a preset.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn check_quota(
+        &self,
+        agent: &str,
+        preset: Option<&str>,
+        at: Timestamp,
+    ) -> Result<Vec<QuotaStatus>, UsageError>;
+
+    /// Sets aside what a piece of work may use, if every limit that is for it leaves that much.
+    ///
+    /// Whoever else reserves, in this process or in another one, comes before it or behind it. So all together go beyond a
+    /// limit by no more than what work uses beyond its estimate.
+    ///
+    /// # Errors
+    /// A label is none, or the store cannot be read or written.
+    fn reserve(&self, request: &ReserveRequest, at: Timestamp) -> Result<Reserved, UsageError>;
+
+    /// Keeps what work used, and gives back what was set aside for it, in one step; with no records, it is released.
+    ///
+    /// # Errors
+    /// As [`track_usage`](Self::track_usage); what was set aside stays so until its owner ends, or its time does.
+    fn settle(&self, reservations: &[ReservationId], records: &[UsageRecord]) -> Result<Tracked, UsageError>;
 }

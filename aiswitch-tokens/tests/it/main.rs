@@ -3,6 +3,7 @@
 
 #[cfg(feature = "pricing")]
 mod price;
+mod quota;
 mod store;
 mod transcript;
 
