@@ -1,22 +1,20 @@
 //! The loop that owns a live agent: its state, its process, its environment.
 
 use std::collections::hash_map::RandomState;
-use std::future::Future;
 use std::hash::{BuildHasher, Hasher};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aiswitch_env::Environment;
-use aiswitch_rpc::protocol::{ErrorKind, TaskError, TaskResult, TaskSpec, TaskStatus};
+use aiswitch_rpc::protocol::{TaskError, TaskSpec};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-use crate::live_agent::{Given, LiveError, LiveStatus, Replay, Turn};
-use crate::rpc_agent::{End, Talk, failed};
-use crate::worker::{Turns, Worker, not_started};
-use crate::{Agent, AgentEvent, Driver, LifeEvent, Restart, RestartPolicy, Restarts, RunContext};
+use crate::live_agent::{Given, LiveError, LiveStatus, Turn};
+use crate::{Agent, AgentEvent, LifeEvent, Restart, RestartPolicy, Restarts, RunContext};
+
+mod process;
 
 /// Where the end of an order is told.
 pub(crate) type Reply = oneshot::Sender<Result<(), LiveError>>;
@@ -273,185 +271,6 @@ impl Keeper {
         }
         self.status.send_modify(|status| status.restarts += 1);
         None
-    }
-
-    /// Makes what does the tasks.
-    async fn hire(&self, cancel: &CancellationToken) -> Result<Box<dyn Worker>, TaskError> {
-        let context = RunContext { cancel: cancel.clone(), ..self.context.clone() };
-        if !matches!(self.agent.profile().driver, Driver::Rpc | Driver::Echo) {
-            let place =
-                TaskSpec { session_id: self.status.borrow().session_id.clone(), ..self.place.clone() };
-            return Ok(Box::new(Turns::new(Arc::clone(&self.agent), place, context)));
-        }
-        let launch = self.agent.profile().launch(&self.place, &context.environment, [""; 0]);
-        let launch = launch.map_err(|error| not_started(&error))?;
-        let talk = Talk::spawn(&launch, self.place.clone(), context).await;
-        Ok(Box::new(talk.map_err(|error| not_started(&error))?))
-    }
-
-    /// Has one process, from its start to its end.
-    async fn process(&mut self, asked: &mut Option<Reply>) -> Gone {
-        let cancel = self.context.cancel.child_token();
-        let mut worker = match self.hire(&cancel).await {
-            Ok(worker) => worker,
-            Err(problem) => return Gone::Hopeless(problem),
-        };
-        let (greeted, ordered) = self.attend(&cancel, worker.greet()).await;
-        if let Some(gone) = ordered {
-            worker.shut_down().await;
-            return gone;
-        }
-        match greeted {
-            Ok(()) => {}
-            Err(End::Cancelled(last)) => {
-                worker.give_up(End::Cancelled(last)).await;
-                return Gone::Over;
-            }
-            Err(end) => {
-                let problem = worker.give_up(end).await;
-                return match problem.kind {
-                    ErrorKind::Auth | ErrorKind::Config | ErrorKind::NotInstalled => Gone::Hopeless(problem),
-                    _ => Gone::Crashed(problem),
-                };
-            }
-        }
-        self.go(LifeEvent::Ready).await;
-        self.prove();
-        if let Some(reply) = asked.take() {
-            answer(reply, Ok(()));
-        }
-        self.serve(worker, &cancel).await
-    }
-
-    /// Gives a process one task after the other.
-    async fn serve(&mut self, mut worker: Box<dyn Worker>, cancel: &CancellationToken) -> Gone {
-        loop {
-            if let Some(switch) = self.later.take() {
-                self.go(LifeEvent::Stop).await;
-                worker.shut_down().await;
-                return Gone::Switched(switch);
-            }
-            let given = if let Some(given) = self.waiting.take() {
-                given
-            } else {
-                tokio::select! {
-                    () = cancel.cancelled() => {
-                        worker.shut_down().await;
-                        return Gone::Over;
-                    }
-                    Some((order, reply)) = self.orders.recv() => {
-                        let Some(gone) = self.gone(order, reply) else { continue };
-                        self.go(LifeEvent::Stop).await;
-                        worker.shut_down().await;
-                        return gone;
-                    }
-                    Some(given) = self.tasks.recv() => given,
-                    end = worker.idle() => return Gone::Crashed(worker.give_up(end).await),
-                }
-            };
-            // Whoever does not wait for a task any more has taken it back.
-            if given.reply.is_closed() {
-                continue;
-            }
-            if (&given.task.cwd, given.task.mode) != (&self.place.cwd, self.place.mode) {
-                let (agent, task) = (self.agent.profile().id.clone(), given.task.id.clone());
-                drop(given.reply.send(Err(LiveError::Place { agent, task })));
-                continue;
-            }
-            self.go(LifeEvent::Assigned).await;
-            worker = match self.work(worker, given, cancel).await {
-                Ok(worker) => worker,
-                Err(gone) => return gone,
-            };
-        }
-    }
-
-    /// Has a process do one task; gives it back if it is there for the next one.
-    async fn work(
-        &mut self,
-        mut worker: Box<dyn Worker>,
-        given: Given,
-        cancel: &CancellationToken,
-    ) -> Result<Box<dyn Worker>, Gone> {
-        let (end, ordered) = self.attend(cancel, worker.work(given.task.clone())).await;
-        let said = match end {
-            End::Answered(result) => worker.whole(result).await,
-            End::Cancelled(last) => {
-                let last = last.unwrap_or_else(|| TaskResult::new(TaskStatus::Cancelled));
-                worker.whole(TaskResult { status: TaskStatus::Cancelled, ..last }).await
-            }
-            end @ (End::Failed(_) | End::Hung(_) | End::Gone) => {
-                let so_far = worker.whole(TaskResult::new(TaskStatus::Failed)).await;
-                let problem = worker.give_up(end).await;
-                if given.replay == Replay::Idempotent && ordered.is_none() {
-                    self.waiting = Some(given);
-                } else {
-                    let result = TaskResult { answer: so_far.answer, ..failed(problem.clone()) };
-                    drop(given.reply.send(Ok(result)));
-                }
-                return Err(ordered.unwrap_or(Gone::Crashed(problem)));
-            }
-        };
-        if said.session_id.is_some() {
-            self.status.send_modify(|status| status.session_id.clone_from(&said.session_id));
-        }
-        // An error means that nobody waits for it any more.
-        drop(given.reply.send(Ok(said)));
-        match ordered {
-            Some(gone) => {
-                worker.shut_down().await;
-                Err(gone)
-            }
-            None if cancel.is_cancelled() => {
-                worker.shut_down().await;
-                Err(Gone::Over)
-            }
-            None => {
-                self.go(LifeEvent::Answered).await;
-                Ok(worker)
-            }
-        }
-    }
-
-    /// Waits for some work of the process; an order to end it cancels the work first.
-    async fn attend<T>(
-        &mut self,
-        cancel: &CancellationToken,
-        work: impl Future<Output = T>,
-    ) -> (T, Option<Gone>) {
-        let mut work = pin!(work);
-        let mut ordered = None;
-        loop {
-            tokio::select! {
-                biased;
-                done = &mut work => return (done, ordered),
-                Some((order, reply)) = self.orders.recv(), if ordered.is_none() => {
-                    if let Order::Switch(environment, Turn::Finish) = order {
-                        self.put_off(*environment, reply);
-                        continue;
-                    }
-                    let Some(gone) = self.gone(order, reply) else { continue };
-                    self.go(LifeEvent::Stop).await;
-                    ordered = Some(gone);
-                    cancel.cancel();
-                }
-            }
-        }
-    }
-
-    /// What an order means for a process that runs; `None` where it means nothing, and was answered.
-    fn gone(&self, order: Order, reply: Reply) -> Option<Gone> {
-        match order {
-            Order::Start => {
-                answer(reply, Err(self.state_error()));
-                None
-            }
-            Order::Stop => Some(Gone::Stopped(reply)),
-            Order::Restart => Some(Gone::Restarted(reply)),
-            Order::Switch(environment, _) => {
-                Some(Gone::Switched(Switch { environment: *environment, reply }))
-            }
-        }
     }
 
     /// Has a switch wait; one that waits already is given up.

@@ -32,11 +32,11 @@ pub struct Coordinator {
     pub(crate) ambient: Ambient,
     pub(crate) presets: BTreeMap<PresetName, Preset>,
     pub(crate) keys: DataKeys,
-    home: Option<Home>,
+    pub(crate) home: Option<Home>,
     locks: Option<Arc<dyn LockManager>>,
-    limits: Limits,
-    guard: Option<Guard>,
-    caller: Caller,
+    pub(crate) limits: Limits,
+    pub(crate) guard: Option<Guard>,
+    pub(crate) caller: Caller,
     usage: Option<Arc<dyn UsageStore>>,
 }
 
@@ -268,13 +268,13 @@ impl Coordinator {
     }
 
     /// What writes the audit log; `None` without a home.
-    fn audit(&self) -> Result<Option<Audit>, RunError> {
+    pub(crate) fn audit(&self) -> Result<Option<Audit>, LockError> {
         let Some(home) = &self.home else { return Ok(None) };
         Ok(Some(Audit::new(home.clone(), self.lock_manager(home)?)))
     }
 
     /// Where locks are taken from.
-    fn lock_manager(&self, home: &Home) -> Result<Arc<dyn LockManager>, LockError> {
+    pub(crate) fn lock_manager(&self, home: &Home) -> Result<Arc<dyn LockManager>, LockError> {
         Ok(match &self.locks {
             Some(locks) => Arc::clone(locks),
             None => Arc::new(FileLockManager::open(home.locks_dir())?),

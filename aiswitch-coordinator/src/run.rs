@@ -6,34 +6,34 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aiswitch_agent::{AgentEvent, AgentId, Guard, Limits, PermissionMode, sweep};
+use aiswitch_agent::{AgentEvent, AgentId, Guard, Limits, PermissionMode};
 use aiswitch_env::{Redactor, RedactorStream};
-use aiswitch_lock::{LockError, LockGuard, LockManager, LockOptions, PURPOSE_BYTES_MAX};
-use aiswitch_tokens::{Cost, UsageStore, UsageSummary};
+use aiswitch_lock::LockGuard;
+use aiswitch_tokens::{Cost, UsageStore};
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::aggregate::{aggregate_results, hand_over};
+use crate::aggregate::hand_over;
 use crate::audit::RunAudit;
 use crate::chain;
 use crate::clock;
-use crate::error::{HomeError, RunError};
+use crate::error::HomeError;
 use crate::event::EVENT_VERSION;
 use crate::heard::{Heard, Told, kind_of, masked_denial, masked_error, usage_of};
 use crate::journal::Journal;
-use crate::locks::take_locks;
 use crate::part::{Part, PartEnd, Verdict, judge, run_part, with_hint};
 use crate::ready::Ready;
-use crate::report::REPORT_VERSION;
 use crate::state::{ProcessMark, State, prompt_start};
-use crate::used::used;
 use crate::{
     AgentRecord, AgentReport, OnFailure, Order, Outcome, Plan, RunEvent, RunEventKind, RunId, RunMode,
-    RunRecordSummary, RunReport, RunState, RunStatus, TaskReport,
+    RunRecordSummary, RunReport, RunState,
 };
+
+mod begin;
+mod finish;
 
 /// How often the loop looks at the agents' memory, and writes the state files if need be.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -155,64 +155,6 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
             warnings: Vec::new(),
             on_event,
             start,
-        }
-    }
-
-    /// Takes the plan's locks and writes the first line of the run; nothing is left of a run that could not begin.
-    ///
-    /// # Cancel safety
-    /// Dropping the future gives up the locks; the folder of the run stays.
-    pub(crate) async fn begin(&mut self, locks: Option<&dyn LockManager>) -> Result<(), RunError> {
-        let begun = match self.take_locks(locks).await {
-            Ok(()) => self.save_first().await,
-            Err(error) => Err(error),
-        };
-        if let (Err(_), Some(records)) = (&begun, &self.start.records) {
-            records.journal.remove();
-        }
-        begun
-    }
-
-    async fn take_locks(&mut self, locks: Option<&dyn LockManager>) -> Result<(), RunError> {
-        let plan = self.start.plan;
-        let Some(locks) = locks.filter(|_| !plan.locks.is_empty()) else { return Ok(()) };
-        let agents: Vec<&str> = plan.agents.iter().map(|assignment| assignment.agent.as_ref()).collect();
-        let mut purpose = format!("run of {}", agents.join(", "));
-        purpose.truncate(purpose.floor_char_boundary(PURPOSE_BYTES_MAX));
-        let options = LockOptions::new()
-            .with_timeout(plan.lock_timeout)
-            .with_owner(self.start.id.to_string())
-            .with_purpose(purpose);
-        let cancel = self.start.cancel.clone();
-        let taken = take_locks(locks, &plan.locks, &options, |wait| {
-            self.tell(None, RunEventKind::Waiting { wait });
-        });
-        tokio::select! {
-            biased;
-            // A cancelled run goes on without locks, since it starts no agent.
-            () = cancel.cancelled() => {}
-            guards = taken => self.held = guards?,
-        }
-        Ok(())
-    }
-
-    /// Writes the run into the state files.
-    async fn save_first(&mut self) -> Result<(), RunError> {
-        let Some(Records { state, .. }) = &self.start.records else { return Ok(()) };
-        // Files that cannot be read or written are told about by the save.
-        if let Ok((runs, found)) = state.clone().reclaim().await {
-            self.start.ready.warnings.extend(interrupted(&runs, found));
-        }
-        match state.clone().save(self.start.task_record(None), Vec::new()).await {
-            Ok(()) => Ok(()),
-            // What somebody else wrote there is no reason not to run.
-            Err(error @ (HomeError::Damaged { .. } | HomeError::Version { .. })) => {
-                let warning = format!("the state of the run is not kept: {}", chain(&error));
-                self.start.ready.warnings.push(warning);
-                Ok(())
-            }
-            Err(HomeError::Lock(source)) => Err(RunError::Lock(source)),
-            Err(source) => Err(RunError::Home { path: state.home().root().to_owned(), source }),
         }
     }
 
@@ -497,65 +439,6 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         }
     }
 
-    async fn finish(mut self) -> RunReport {
-        while let Some(saved) = self.saves.join_next().await {
-            self.saved(saved);
-        }
-        if sweep(&self.start.id.to_string()) > 0 {
-            self.warn("processes that agents had left running were killed".to_owned());
-        }
-        while let Some(written) = audited(&mut self.start.records).await {
-            self.audited(written);
-        }
-        let lost: Vec<LockError> = self.held.iter().filter_map(|lock| lock.verify().err()).collect();
-        for error in lost {
-            self.warn(chain(&error));
-        }
-        let agents: Vec<AgentReport> = self.slots.iter().filter_map(|slot| slot.report.clone()).collect();
-        self.track_usage(&agents).await;
-        let plan = self.start.plan;
-        let mut report = RunReport {
-            v: REPORT_VERSION,
-            run_id: self.start.id,
-            mode: self.mode(),
-            status: RunStatus::of(agents.iter().map(|report| report.status)),
-            started_at: self.start.started_at,
-            duration_ms: clock::ms_since(self.started),
-            task: TaskReport {
-                prompt: self.start.ready.shown_prompt.clone(),
-                cwd: self.start.ready.cwd.clone(),
-                mode: self.start.ready.mode,
-            },
-            totals: totals(&agents),
-            answer: aggregate_results(plan.aggregate, &agents),
-            agents,
-            warnings: self.warnings.clone(),
-        };
-        // The report first: a run that the state files show as ended has one.
-        if let Some(Err(error)) = self.start.records.as_ref().map(|records| records.journal.keep(&report)) {
-            self.warn(format!("the report is not kept: {}", chain(&error)));
-        }
-        self.save(Some(&report));
-        while let Some(saved) = self.saves.join_next().await {
-            self.saved(saved);
-        }
-        report.warnings.clone_from(&self.warnings);
-        self.tell(None, RunEventKind::Report { report: Box::new(report.clone()) });
-        report
-    }
-
-    /// Keeps what the agents used; a run whose usage cannot be kept says so.
-    async fn track_usage(&mut self, agents: &[AgentReport]) {
-        let records = used(self.start.id, self.start.plan, agents);
-        let Some(store) = self.start.usage.clone().filter(|_| !records.is_empty()) else { return };
-        let problem = match tokio::task::spawn_blocking(move || store.track_usage(&records)).await {
-            Ok(Ok(_)) => return,
-            Ok(Err(error)) => chain(&error),
-            Err(error) => panic_message(error),
-        };
-        self.warn(format!("what the agents used is not kept: {problem}"));
-    }
-
     fn tell(&mut self, index: Option<usize>, kind: RunEventKind) {
         self.seq += 1;
         let agent = index.map(|index| self.id(index));
@@ -615,12 +498,6 @@ async fn audited(records: &mut Option<Records>) -> Option<Result<(), String>> {
     records.as_mut()?.audit.written().await
 }
 
-/// The sum over all agents that started.
-fn totals(agents: &[AgentReport]) -> UsageSummary {
-    let started = agents.iter().filter(|report| report.started_at.is_some());
-    UsageSummary::of(started.map(|report| (report.usage, report.cost)))
-}
-
 fn panic_message(error: JoinError) -> String {
     let text = |payload: Box<dyn Any + Send>| match payload.downcast::<String>() {
         Ok(text) => *text,
@@ -629,11 +506,4 @@ fn panic_message(error: JoinError) -> String {
         }
     };
     error.try_into_panic().map_or_else(|error| error.to_string(), text)
-}
-
-/// What to tell about processes of runs whose own process was gone before they ended.
-fn interrupted(runs: &[RunId], found: usize) -> Option<String> {
-    let first = runs.first().filter(|_| found > 0)?;
-    let more = if runs.len() > 1 { format!(" and {} more", runs.len() - 1) } else { String::new() };
-    Some(format!("{found} processes that interrupted run {first}{more} had left were killed"))
 }

@@ -1,0 +1,114 @@
+//! The command line of `run`: who does what, and how the answers are shown.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use aiswitch_agent::SpecDuration;
+use aiswitch_coordinator::{Aggregate, LockName, OnFailure, PermissionMode, PresetName};
+use clap::ValueEnum;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
+use crate::pick::Pick;
+
+/// One task for one or more agents.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    /// What the agents are to do; `-` reads it from stdin
+    ///
+    /// Input that is piped in beside a prompt is appended to it as a `<stdin>` block.
+    #[arg(value_name = "PROMPT")]
+    pub(crate) prompt: Option<String>,
+    /// The prompt, where it could be taken for an option
+    #[arg(
+        short = 'p',
+        long = "prompt",
+        value_name = "TEXT",
+        allow_hyphen_values = true,
+        conflicts_with = "file"
+    )]
+    pub(crate) text: Option<String>,
+    /// Read the prompt from a file; `-` is stdin
+    #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Who does it: NAME, ALIAS=NAME, NAME:MODEL, NAME@PRESET, NAME*3; several with commas or by repeating
+    ///
+    /// Without it: the agents of coordination.yaml, else every built-in agent that is installed, else echo.
+    #[arg(short, long = "agent", value_name = "NAME", value_delimiter = ',', help_heading = "Agents")]
+    pub(crate) agents: Vec<Pick>,
+    /// The model, for agents that are not told another
+    #[arg(short, long, value_name = "MODEL", help_heading = "Agents")]
+    pub(crate) model: Option<String>,
+    /// The preset of environment variables, for agents that are not told another
+    #[arg(long, value_name = "PRESET", help_heading = "Agents")]
+    pub(crate) preset: Option<PresetName>,
+    /// What agents may do [default: read-only when several share the folder, else write]
+    #[arg(long, value_name = "MODE", value_parser = modes(), help_heading = "Agents")]
+    pub(crate) mode: Option<PermissionMode>,
+    /// The folder that the agents work in [default: this one]
+    #[arg(short = 'C', long, value_name = "DIR", help_heading = "Agents")]
+    pub(crate) cwd: Option<PathBuf>,
+
+    /// One after the other, each given the answers before it [default: in parallel]
+    #[arg(long, conflicts_with = "max_parallel", help_heading = "The run")]
+    pub(crate) sequential: bool,
+    /// How many agents work at one time [default: 8]
+    #[arg(long, value_name = "N", help_heading = "The run")]
+    pub(crate) max_parallel: Option<NonZeroUsize>,
+    /// How long each agent may take: 90s, 10m, 1h [default: no limit]
+    #[arg(long, value_name = "TIME", help_heading = "The run")]
+    pub(crate) timeout: Option<SpecDuration>,
+    /// How long an agent may be silent [default: no limit]
+    #[arg(long, value_name = "TIME", help_heading = "The run")]
+    pub(crate) idle_timeout: Option<SpecDuration>,
+    /// Have this lock while the run goes on; repeatable. See: aiswitch locks --help
+    #[arg(long = "lock", value_name = "LOCK", help_heading = "The run")]
+    pub(crate) locks: Vec<LockName>,
+    /// How long to wait for the locks [default: 30s]
+    #[arg(long, value_name = "TIME", requires = "locks", help_heading = "The run")]
+    pub(crate) lock_timeout: Option<SpecDuration>,
+    /// What an agent's failure means for the others
+    #[arg(long, value_name = "WHAT", default_value = "continue", value_parser = on_failure(), help_heading = "The run")]
+    pub(crate) on_failure: OnFailure,
+    /// Exit with 1 instead of 4 when only some agents completed
+    #[arg(long, help_heading = "The run")]
+    pub(crate) strict: bool,
+    /// Print what would be started, and start nothing
+    #[arg(long, help_heading = "The run")]
+    pub(crate) dry_run: bool,
+
+    /// How the answers become one: all of them, or the first that is there
+    #[arg(long, value_name = "HOW", default_value = "list", value_parser = aggregate(), help_heading = "Output")]
+    pub(crate) aggregate: Aggregate,
+    /// The answer as text, the report as one JSON document, or all events as JSON lines with the report last
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = "text",
+        conflicts_with = "json",
+        help_heading = "Output"
+    )]
+    pub(crate) output_format: OutputFormat,
+}
+
+/// What stdout carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    Text,
+    Json,
+    StreamJson,
+}
+
+fn modes() -> impl TypedValueParser<Value = PermissionMode> {
+    PossibleValuesParser::new(["read-only", "write", "yolo"]).try_map(|mode| mode.parse::<PermissionMode>())
+}
+
+fn on_failure() -> impl TypedValueParser<Value = OnFailure> {
+    PossibleValuesParser::new(["continue", "stop"])
+        .map(|what| if what == "stop" { OnFailure::Stop } else { OnFailure::Continue })
+}
+
+fn aggregate() -> impl TypedValueParser<Value = Aggregate> {
+    PossibleValuesParser::new(["list", "first"])
+        .map(|how| if how == "first" { Aggregate::First } else { Aggregate::List })
+}

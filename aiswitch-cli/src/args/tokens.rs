@@ -1,0 +1,81 @@
+//! The command line of `tokens`: what is shown, and of which time.
+
+use std::path::PathBuf;
+
+use clap::{Subcommand, ValueEnum};
+use jiff::tz::TimeZone;
+
+use crate::moment::Moment;
+
+/// What `tokens` shows.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct TokensArgs {
+    /// What to do instead of showing
+    #[command(subcommand)]
+    pub(crate) verb: Option<TokensVerb>,
+    /// What to sum up by
+    #[arg(value_enum, default_value_t = TokensBy::Daily)]
+    pub(crate) by: TokensBy,
+    /// Not before this time: `10m`, `2h` or `3d` ago, a date such as 2026-11-23, or a time such as 2026-11-23T10:15
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<Moment>,
+    /// Before this time
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<Moment>,
+    /// Only this agent
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) agent: Option<String>,
+    /// Only this model
+    #[arg(short, long)]
+    pub(crate) model: Option<String>,
+    /// The zone of days, weeks and months, such as Europe/Berlin [default: that of the system]
+    #[arg(long, value_name = "ZONE", value_parser = zone)]
+    pub(crate) timezone: Option<TimeZone>,
+}
+
+/// What `tokens` does beside showing.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokensVerb {
+    /// Import what Claude Code and Codex left on disk: months of history on the first day
+    ///
+    /// Each request counts once, however often it is imported and in however many files it stands. Sessions that are known
+    /// from runs of this home are passed over: they count already.
+    Import {
+        /// Read Claude Code's transcripts below this folder [default: ~/.claude/projects]
+        #[arg(long, value_name = "DIR")]
+        claude: Option<PathBuf>,
+        /// Read Codex's transcripts below this folder [default: ~/.codex/sessions]
+        #[arg(long, value_name = "DIR")]
+        codex: Option<PathBuf>,
+    },
+}
+
+/// What tokens are summed up by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TokensBy {
+    /// The days of the zone
+    Daily,
+    /// Weeks, from Monday on
+    Weekly,
+    /// Months
+    Monthly,
+    /// Sessions of agents
+    Session,
+    /// Blocks of five hours from the first request on, as some providers count (an estimate)
+    Blocks,
+    /// Models
+    Models,
+    /// Agents
+    Agents,
+    /// Presets
+    Presets,
+    /// Runs of this home
+    Runs,
+}
+
+fn zone(name: &str) -> Result<TimeZone, String> {
+    TimeZone::get(name)
+        .ok()
+        .ok_or_else(|| "expected a zone of the IANA list, such as Europe/Berlin or UTC".to_owned())
+}

@@ -1,0 +1,75 @@
+//! The begin of a run: its locks, and its first line in the state files.
+
+use aiswitch_lock::{LockManager, LockOptions, PURPOSE_BYTES_MAX};
+
+use super::{Records, Run};
+use crate::error::{HomeError, RunError};
+use crate::locks::take_locks;
+use crate::{RunEvent, RunEventKind, RunId, chain};
+
+impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
+    /// Takes the plan's locks and writes the first line of the run; nothing is left of a run that could not begin.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the locks; the folder of the run stays.
+    pub(crate) async fn begin(&mut self, locks: Option<&dyn LockManager>) -> Result<(), RunError> {
+        let begun = match self.take_locks(locks).await {
+            Ok(()) => self.save_first().await,
+            Err(error) => Err(error),
+        };
+        if let (Err(_), Some(records)) = (&begun, &self.start.records) {
+            records.journal.remove();
+        }
+        begun
+    }
+
+    async fn take_locks(&mut self, locks: Option<&dyn LockManager>) -> Result<(), RunError> {
+        let plan = self.start.plan;
+        let Some(locks) = locks.filter(|_| !plan.locks.is_empty()) else { return Ok(()) };
+        let agents: Vec<&str> = plan.agents.iter().map(|assignment| assignment.agent.as_ref()).collect();
+        let mut purpose = format!("run of {}", agents.join(", "));
+        purpose.truncate(purpose.floor_char_boundary(PURPOSE_BYTES_MAX));
+        let options = LockOptions::new()
+            .with_timeout(plan.lock_timeout)
+            .with_owner(self.start.id.to_string())
+            .with_purpose(purpose);
+        let cancel = self.start.cancel.clone();
+        let taken = take_locks(locks, &plan.locks, &options, |wait| {
+            self.tell(None, RunEventKind::Waiting { wait });
+        });
+        tokio::select! {
+            biased;
+            // A cancelled run goes on without locks, since it starts no agent.
+            () = cancel.cancelled() => {}
+            guards = taken => self.held = guards?,
+        }
+        Ok(())
+    }
+
+    /// Writes the run into the state files.
+    async fn save_first(&mut self) -> Result<(), RunError> {
+        let Some(Records { state, .. }) = &self.start.records else { return Ok(()) };
+        // Files that cannot be read or written are told about by the save.
+        if let Ok((runs, found)) = state.clone().reclaim().await {
+            self.start.ready.warnings.extend(interrupted(&runs, found));
+        }
+        match state.clone().save(self.start.task_record(None), Vec::new()).await {
+            Ok(()) => Ok(()),
+            // What somebody else wrote there is no reason not to run.
+            Err(error @ (HomeError::Damaged { .. } | HomeError::Version { .. })) => {
+                let warning = format!("the state of the run is not kept: {}", chain(&error));
+                self.start.ready.warnings.push(warning);
+                Ok(())
+            }
+            Err(HomeError::Lock(source)) => Err(RunError::Lock(source)),
+            Err(source) => Err(RunError::Home { path: state.home().root().to_owned(), source }),
+        }
+    }
+}
+
+/// What to tell about processes of runs whose own process was gone before they ended.
+fn interrupted(runs: &[RunId], found: usize) -> Option<String> {
+    let first = runs.first().filter(|_| found > 0)?;
+    let more = if runs.len() > 1 { format!(" and {} more", runs.len() - 1) } else { String::new() };
+    Some(format!("{found} processes that interrupted run {first}{more} had left were killed"))
+}

@@ -1,0 +1,78 @@
+//! The end of a run: what it left is gone, what it used is kept, and its report.
+
+use aiswitch_agent::sweep;
+use aiswitch_lock::LockError;
+use aiswitch_tokens::UsageSummary;
+
+use super::{Run, audited, panic_message};
+use crate::aggregate::aggregate_results;
+use crate::report::REPORT_VERSION;
+use crate::used::used;
+use crate::{AgentReport, RunEvent, RunEventKind, RunReport, RunStatus, TaskReport, chain, clock};
+
+impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
+    pub(super) async fn finish(mut self) -> RunReport {
+        while let Some(saved) = self.saves.join_next().await {
+            self.saved(saved);
+        }
+        if sweep(&self.start.id.to_string()) > 0 {
+            self.warn("processes that agents had left running were killed".to_owned());
+        }
+        while let Some(written) = audited(&mut self.start.records).await {
+            self.audited(written);
+        }
+        let lost: Vec<LockError> = self.held.iter().filter_map(|lock| lock.verify().err()).collect();
+        for error in lost {
+            self.warn(chain(&error));
+        }
+        let agents: Vec<AgentReport> = self.slots.iter().filter_map(|slot| slot.report.clone()).collect();
+        self.track_usage(&agents).await;
+        let plan = self.start.plan;
+        let mut report = RunReport {
+            v: REPORT_VERSION,
+            run_id: self.start.id,
+            mode: self.mode(),
+            status: RunStatus::of(agents.iter().map(|report| report.status)),
+            started_at: self.start.started_at,
+            duration_ms: clock::ms_since(self.started),
+            task: TaskReport {
+                prompt: self.start.ready.shown_prompt.clone(),
+                cwd: self.start.ready.cwd.clone(),
+                mode: self.start.ready.mode,
+            },
+            totals: totals(&agents),
+            answer: aggregate_results(plan.aggregate, &agents),
+            agents,
+            warnings: self.warnings.clone(),
+        };
+        // The report first: a run that the state files show as ended has one.
+        if let Some(Err(error)) = self.start.records.as_ref().map(|records| records.journal.keep(&report)) {
+            self.warn(format!("the report is not kept: {}", chain(&error)));
+        }
+        self.save(Some(&report));
+        while let Some(saved) = self.saves.join_next().await {
+            self.saved(saved);
+        }
+        report.warnings.clone_from(&self.warnings);
+        self.tell(None, RunEventKind::Report { report: Box::new(report.clone()) });
+        report
+    }
+
+    /// Keeps what the agents used; a run whose usage cannot be kept says so.
+    async fn track_usage(&mut self, agents: &[AgentReport]) {
+        let records = used(self.start.id, self.start.plan, agents);
+        let Some(store) = self.start.usage.clone().filter(|_| !records.is_empty()) else { return };
+        let problem = match tokio::task::spawn_blocking(move || store.track_usage(&records)).await {
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) => chain(&error),
+            Err(error) => panic_message(error),
+        };
+        self.warn(format!("what the agents used is not kept: {problem}"));
+    }
+}
+
+/// The sum over all agents that started.
+fn totals(agents: &[AgentReport]) -> UsageSummary {
+    let started = agents.iter().filter(|report| report.started_at.is_some());
+    UsageSummary::of(started.map(|report| (report.usage, report.cost)))
+}
