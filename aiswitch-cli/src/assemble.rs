@@ -68,6 +68,7 @@ pub(crate) fn run(
                     .or_else(|| spec.preset.clone())
                     .or_else(|| shell_preset.clone())
                     .or_else(|| config.preset.clone()),
+                snapshot: None,
                 model: pick.model.clone().or_else(|| args.model.clone()).or_else(|| spec.model.clone()),
                 timeout: spec.timeout.filter(|_| args.timeout.is_none()).map(|time| time.0),
                 idle_timeout: spec.idle_timeout.filter(|_| args.idle_timeout.is_none()).map(|time| time.0),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use aiswitch_agent::{Agent, AgentId, Driver, Guard, Limits, MARKER, PermissionMode, TaskError};
 use aiswitch_env::{Ambient, DataKeys, Environment, Origin, Preset, PresetName};
 use aiswitch_lock::{FileLockManager, LockError, LockManager};
-use aiswitch_tokens::UsageStore;
+use aiswitch_tokens::{PriceList, UsageStore};
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::RunAudit;
@@ -32,12 +32,13 @@ pub struct Coordinator {
     pub(crate) ambient: Ambient,
     pub(crate) presets: BTreeMap<PresetName, Preset>,
     pub(crate) keys: DataKeys,
-    home: Option<Home>,
+    pub(crate) home: Option<Home>,
     locks: Option<Arc<dyn LockManager>>,
-    limits: Limits,
-    guard: Option<Guard>,
-    caller: Caller,
+    pub(crate) limits: Limits,
+    pub(crate) guard: Option<Guard>,
+    pub(crate) caller: Caller,
     usage: Option<Arc<dyn UsageStore>>,
+    prices: Arc<PriceList>,
 }
 
 /// Who calls, and what they are heard through.
@@ -122,6 +123,13 @@ impl Coordinator {
         self
     }
 
+    /// Prices what agents used and did not tell the cost of by this list, instead of the one that is known here.
+    #[must_use]
+    pub fn with_prices(mut self, prices: PriceList) -> Self {
+        self.prices = Arc::new(prices);
+        self
+    }
+
     /// Says who calls, as the channel tells through which they are heard; without this, it is the operator.
     #[must_use]
     pub fn with_caller(mut self, actor: Actor, channel: Channel) -> Self {
@@ -173,6 +181,7 @@ impl Coordinator {
             cancel,
             records,
             usage: self.usage.clone(),
+            prices: Arc::clone(&self.prices),
         };
         let mut run = Run::new(start, on_event);
         run.begin(locks.as_deref()).await?;
@@ -268,13 +277,13 @@ impl Coordinator {
     }
 
     /// What writes the audit log; `None` without a home.
-    fn audit(&self) -> Result<Option<Audit>, RunError> {
+    pub(crate) fn audit(&self) -> Result<Option<Audit>, LockError> {
         let Some(home) = &self.home else { return Ok(None) };
         Ok(Some(Audit::new(home.clone(), self.lock_manager(home)?)))
     }
 
     /// Where locks are taken from.
-    fn lock_manager(&self, home: &Home) -> Result<Arc<dyn LockManager>, LockError> {
+    pub(crate) fn lock_manager(&self, home: &Home) -> Result<Arc<dyn LockManager>, LockError> {
         Ok(match &self.locks {
             Some(locks) => Arc::clone(locks),
             None => Arc::new(FileLockManager::open(home.locks_dir())?),

@@ -21,6 +21,7 @@ pub(crate) const FOLDER_MODE: u32 = 0o700;
 /// locks/
 /// state/agents.json            which agents work now
 /// state/tasks.json             the last runs
+/// state/env.json               which agent runs under which preset
 /// state/usage.db               what agents used
 /// audit/audit.head             how far the audit log reaches
 /// audit/audit-NUMBER.jsonl     its lines, from this number on
@@ -69,6 +70,11 @@ impl Home {
     /// The last runs.
     pub fn tasks_file(&self) -> PathBuf {
         self.state_dir().join("tasks.json")
+    }
+
+    /// Which agent runs under which preset, the snapshots, and the switches.
+    pub fn env_file(&self) -> PathBuf {
+        self.state_dir().join("env.json")
     }
 
     /// What agents used, over all runs.

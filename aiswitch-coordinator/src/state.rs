@@ -216,7 +216,7 @@ impl State {
     }
 
     /// Does something with the files while no other process does.
-    async fn locked<T: Send + 'static>(
+    pub(crate) async fn locked<T: Send + 'static>(
         self,
         act: impl FnOnce(&Home) -> Result<T, HomeError> + Send + 'static,
     ) -> Result<T, HomeError> {

@@ -17,3 +17,4 @@ mod refusals;
 mod report_form;
 mod stop;
 mod support;
+mod switch;
