@@ -7,6 +7,7 @@ use std::sync::Arc;
 use aiswitch_agent::{Agent, AgentId, Driver, Guard, Limits, MARKER, PermissionMode, TaskError};
 use aiswitch_env::{Ambient, DataKeys, Environment, Origin, Preset, PresetName};
 use aiswitch_lock::{FileLockManager, LockError, LockManager};
+use aiswitch_metrics::{Collector, MetricsStore};
 use aiswitch_tokens::UsageStore;
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +20,8 @@ use crate::ready::Ready;
 use crate::run::{Records, Run, Start};
 use crate::state::State;
 use crate::{
-    Actor, Audit, AuditDecision, AuditEntry, Channel, Home, Order, Plan, RunError, RunEvent, RunId, RunReport,
+    Actor, Audit, AuditDecision, AuditEntry, Channel, Home, Order, Plan, ProcessCollector, RunError,
+    RunEvent, RunId, RunReport,
 };
 
 /// What runs plans: agents, presets, limits and a place to keep records.
@@ -38,6 +40,8 @@ pub struct Coordinator {
     pub(crate) guard: Option<Guard>,
     pub(crate) caller: Caller,
     usage: Option<Arc<dyn UsageStore>>,
+    metrics: Option<Arc<dyn MetricsStore>>,
+    collector: Option<Arc<dyn Collector>>,
 }
 
 /// Who calls, and what they are heard through.
@@ -122,6 +126,20 @@ impl Coordinator {
         self
     }
 
+    /// Keeps what the agents of each run take of the machine, and how long their tasks took, in this store.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Arc<dyn MetricsStore>) -> Self {
+        self.metrics = Some(metrics);
+        self
+    }
+
+    /// Looks at agents and the machine with this instead of a [`ProcessCollector`].
+    #[must_use]
+    pub fn with_collector(mut self, collector: Arc<dyn Collector>) -> Self {
+        self.collector = Some(collector);
+        self
+    }
+
     /// Says who calls, as the channel tells through which they are heard; without this, it is the operator.
     #[must_use]
     pub fn with_caller(mut self, actor: Actor, channel: Channel) -> Self {
@@ -173,6 +191,8 @@ impl Coordinator {
             cancel,
             records,
             usage: self.usage.clone(),
+            metrics: self.metrics.clone(),
+            collector: self.collector.clone().unwrap_or_else(|| Arc::new(ProcessCollector::new())),
         };
         let mut run = Run::new(start, on_event);
         run.begin(locks.as_deref()).await?;

@@ -9,6 +9,7 @@ use aiswitch_coordinator::{
     AgentId, CancellationToken, Coordinator, Home, LogGuard, LogLevel, LogLimits, LogWriter, Origin, Plan,
     PlannedLaunch, PlannedVariable, RunEvent, RunEventKind, RunReport, TaskError, log_layer,
 };
+use aiswitch_metrics::SqliteMetricsStore;
 use aiswitch_tokens::SqliteUsageStore;
 use serde::Serialize;
 use tokio::signal::unix::SignalKind;
@@ -65,7 +66,9 @@ pub(crate) fn run(args: &RunArgs, home: Home, caller: &Caller, output: &Output) 
         }
     };
     let logs = start_logs(&home, log_level, output);
-    let coordinator = coordinator.with_usage(Arc::new(SqliteUsageStore::at(home.usage_file())));
+    let coordinator = coordinator
+        .with_usage(Arc::new(SqliteUsageStore::at(home.usage_file())))
+        .with_metrics(Arc::new(SqliteMetricsStore::at(home.metrics_file())));
     let ended = to_report(&coordinator.with_home(home), plan, output, on_event);
     logs.and_then(LogGuard::finish).iter().for_each(|problem| output.note(problem));
     let (report, signalled) = ended?;

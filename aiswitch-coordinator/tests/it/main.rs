@@ -15,6 +15,7 @@ mod processes;
 mod records;
 mod refusals;
 mod report_form;
+mod samples;
 mod stop;
 mod support;
 mod switch;
