@@ -12,6 +12,7 @@ mod info;
 mod manager;
 mod memory;
 mod name;
+mod network;
 mod options;
 mod queue;
 mod replace;
