@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::process::{Child, probe_launch};
-use crate::{AgentError, AgentId, Guard, Limits, Resources, RunContext, Sandbox, event_channel};
+use crate::{AgentError, AgentId, Guard, Limits, Pace, Resources, RunContext, Sandbox, event_channel};
 
 /// How far a promise is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -150,6 +150,7 @@ async fn try_out(guard: &Guard, sandbox: Sandbox) -> Result<(), AgentError> {
         limits: Limits::default(),
         output_dir: None,
         marker: "probe".into(),
+        pace: Pace::new("probe"),
         guard: Some(guard.clone()),
         hidden: Vec::new(),
     };

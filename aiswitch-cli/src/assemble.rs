@@ -48,6 +48,7 @@ pub(crate) fn run(
     let mut coordinator = Coordinator::new()
         .with_ambient(caller.ambient())
         .with_guard(caller.guard.clone())
+        .with_pressure(config.coordination.pressure)
         .with_caller(Caller::actor(), Channel::CommandLine);
     // A key that the shell's preset set must not go where only that preset leads it.
     let shell_preset = caller.shell_preset()?;

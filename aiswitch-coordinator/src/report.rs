@@ -174,6 +174,9 @@ pub struct AgentReport {
     pub duration_ms: u64,
     /// How often its process was started again.
     pub restarts: u32,
+    /// How long it was paused since memory was short, in milliseconds; no time-out went on meanwhile.
+    #[serde(default)]
+    pub paused_ms: u64,
     /// Its process.
     pub pid: Option<u32>,
     /// How many lines it printed that its driver does not know.

@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aiswitch_agent::{AgentEvent, AgentId, Guard, Limits, PermissionMode};
+use aiswitch_agent::{
+    AgentEvent, AgentId, Guard, Launch, Limits, LiveAgent, MemoryReading, Pace, PermissionMode,
+    RestartPolicy, RunContext, TaskSpec, event_channel,
+};
 use aiswitch_env::{Redactor, RedactorStream};
 use aiswitch_lock::LockGuard;
 use aiswitch_tokens::{Cost, UsageStore};
@@ -24,16 +27,19 @@ use crate::error::HomeError;
 use crate::event::EVENT_VERSION;
 use crate::heard::{Heard, Told, kind_of, masked_denial, masked_error, usage_of};
 use crate::journal::Journal;
-use crate::part::{Part, PartEnd, Verdict, judge, run_part, with_hint};
+use crate::part::{Does, Part, PartDone, PartEnd, Verdict, judge, run_part, with_hint};
+use crate::pressure::Gauge;
 use crate::ready::Ready;
 use crate::state::{ProcessMark, State, prompt_start};
+use crate::warm::{Pool, Warm, is_same};
 use crate::{
-    AgentRecord, AgentReport, OnFailure, Order, Outcome, Plan, RunEvent, RunEventKind, RunId, RunMode,
-    RunRecordSummary, RunReport, RunState,
+    AgentRecord, AgentReport, OnFailure, Order, Outcome, Plan, PressureLimits, RunEvent, RunEventKind, RunId,
+    RunMode, RunRecordSummary, RunReport, RunState,
 };
 
 mod begin;
 mod finish;
+mod memory;
 
 /// How often the loop looks at the agents' memory, and writes the state files if need be.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -55,6 +61,9 @@ pub(crate) struct Start<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) ready: Ready,
     pub(crate) limits: Limits,
+    /// When memory is short, and where that is read.
+    pub(crate) pressure: PressureLimits,
+    pub(crate) proc: PathBuf,
     pub(crate) guard: Option<Guard>,
     /// Folders that no sandbox opens.
     pub(crate) hidden: Vec<PathBuf>,
@@ -80,7 +89,11 @@ pub(crate) struct Run<'a, F> {
     slots: Vec<Slot>,
     /// The first agent that has not started; all behind it have not either.
     next: usize,
-    parts: JoinSet<PartEnd>,
+    parts: JoinSet<PartDone>,
+    /// Processes that may do another part.
+    pool: Pool,
+    /// Those that end; each gives what its agent told meanwhile.
+    ends: JoinSet<(usize, Vec<AgentEvent>)>,
     places: HashMap<Id, usize>,
     told: mpsc::Sender<(usize, AgentEvent)>,
     hearing: mpsc::Receiver<(usize, AgentEvent)>,
@@ -93,6 +106,8 @@ pub(crate) struct Run<'a, F> {
     state_changed: bool,
     seq: u64,
     warnings: Vec<String>,
+    /// How short memory is.
+    gauge: Gauge,
     on_event: F,
 }
 
@@ -127,6 +142,13 @@ struct Slot {
     output: RedactorStream,
     heard: Heard,
     started: Option<(Instant, DateTime<Utc>)>,
+    restarts: u32,
+    /// What pauses it, once it has started.
+    pace: Option<Pace>,
+    paused_at: Option<Instant>,
+    paused_ms: u64,
+    /// Why it was paused last.
+    paused_for: String,
     report: Option<AgentReport>,
 }
 
@@ -135,7 +157,18 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         let slots = start.ready.agents.iter().map(|ready| {
             let redactor = ready.environment.redactor();
             let output = redactor.stream();
-            Slot { redactor, output, heard: Heard::default(), started: None, report: None }
+            Slot {
+                redactor,
+                output,
+                heard: Heard::default(),
+                started: None,
+                restarts: 0,
+                pace: None,
+                paused_at: None,
+                paused_ms: 0,
+                paused_for: String::new(),
+                report: None,
+            }
         });
         let (told, hearing) = mpsc::channel(EVENTS_MAX);
         Self {
@@ -143,6 +176,8 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
             slots: slots.collect(),
             next: 0,
             parts: JoinSet::new(),
+            pool: Pool::default(),
+            ends: JoinSet::new(),
             places: HashMap::new(),
             told,
             hearing,
@@ -153,6 +188,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
             state_changed: false,
             seq: 0,
             warnings: Vec::new(),
+            gauge: Gauge::at(&start.pressure, MemoryReading::read(&start.proc)),
             on_event,
             start,
         }
@@ -179,10 +215,14 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
             // Events before ends, so that an agent's last words are heard before its end; the look is rare and short.
             tokio::select! {
                 biased;
-                _ = look.tick() => self.look(),
+                _ = look.tick() => {
+                    self.look();
+                    self.mind_memory();
+                }
                 _ = self.hearing.recv_many(&mut batch, EVENTS_PER_TURN) => {}
                 Some(saved) = self.saves.join_next() => self.saved(saved),
                 Some(written) = audited(&mut self.start.records) => self.audited(written),
+                Some(retired) = self.ends.join_next() => self.retired(retired),
                 Some(ended) = self.parts.join_next_with_id() => self.collect(ended),
                 () = self.start.cancel.cancelled(), if self.halt.is_none() => {}
             }
@@ -203,10 +243,15 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
             Order::Parallel { max_parallel } => max_parallel.get(),
             Order::Sequential => 1,
         };
-        while self.halt.is_none() && self.next < self.slots.len() && self.parts.len() < limit {
+        while self.halt.is_none()
+            && self.next < self.slots.len()
+            && self.parts.len() < limit
+            && self.has_memory()
+        {
             self.start_part(self.next);
             self.next += 1;
         }
+        self.weed();
     }
 
     fn start_part(&mut self, index: usize) {
@@ -225,24 +270,92 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
             None => None,
         };
         let ready = &self.start.ready.agents[index];
-        let part = Part {
-            index,
-            agent: ready.agent.clone(),
-            task: self.start.ready.task(self.start.id, index, prompt),
-            environment: ready.environment.clone(),
-            limits: self.start.limits,
-            output_dir,
-            marker: format!("{}:{id}", self.start.id),
-            guard: self.start.guard.clone(),
-            hidden: self.start.hidden.clone(),
-            timeout: ready.timeout,
-            idle_timeout: self.start.plan.idle_timeout,
-            cancel: self.stop.child_token(),
-            told: self.told.clone(),
+        let task = self.start.ready.task(self.start.id, index, prompt);
+        let launch = self.start.ready.stays(index, &task);
+        let is_wanted = launch.as_ref().is_some_and(|launch| {
+            let mut later =
+                (index + 1..self.slots.len()).filter_map(|later| self.start.ready.stays(later, &task));
+            later.any(|later| is_same(launch, &later))
+        });
+        let (agent, timeout) = (ready.agent.clone(), ready.timeout);
+        let warm = launch.as_ref().and_then(|launch| self.pool.take(launch, Instant::now()));
+        let pid = warm.as_ref().and_then(|warm| warm.live.status().pid);
+        let does = match (warm, launch) {
+            (Some(warm), _) => Does::Live(Box::new(warm)),
+            (None, launch) => self.begin_part(index, &task, launch, output_dir),
         };
+        let pace = match &does {
+            Does::Once { context, .. } => &context.pace,
+            Does::Live(warm) => &warm.context.pace,
+        };
+        self.slots[index].pace = Some(pace.clone());
+        let idle_timeout = self.start.plan.idle_timeout;
+        let told = self.told.clone();
+        let part = Part { index, agent, task, does, is_wanted, timeout, idle_timeout, told };
         let place = self.parts.spawn(run_part(part)).id();
         self.places.insert(place, index);
         self.state_changed = true;
+        if let Some(pid) = pid {
+            self.hear(index, AgentEvent::Started { pid });
+        }
+    }
+
+    /// What does a part that no process of before can do; with a launch, one that may do others later.
+    fn begin_part(
+        &self,
+        index: usize,
+        task: &TaskSpec,
+        launch: Option<Launch>,
+        output_dir: Option<PathBuf>,
+    ) -> Does {
+        let ready = &self.start.ready.agents[index];
+        let marker = format!("{}:{}", self.start.id, ready.id());
+        let (events, heard) = event_channel(ready.id().clone());
+        let context = RunContext {
+            environment: ready.environment.clone(),
+            events,
+            cancel: self.stop.child_token(),
+            limits: self.start.limits,
+            output_dir,
+            pace: Pace::new(marker.clone()),
+            marker,
+            guard: self.start.guard.clone(),
+            hidden: self.start.hidden.clone(),
+        };
+        let Some(launch) = launch else { return Does::Once { context: Box::new(context), heard } };
+        let place = TaskSpec { prompt: String::new(), ..task.clone() };
+        let live = LiveAgent::new(ready.agent.clone(), place, context.clone(), RestartPolicy::default());
+        Does::Live(Box::new(Warm { live, heard, context, launch, uses: 0, born: Instant::now() }))
+    }
+
+    /// Ends the processes that no agent which waits can use.
+    fn weed(&mut self) {
+        if self.pool.is_empty() {
+            return;
+        }
+        let waiting = self.next..self.slots.len();
+        let launches: Vec<Launch> = waiting
+            .filter_map(|index| {
+                let task = self.start.ready.task(self.start.id, index, String::new());
+                self.start.ready.stays(index, &task)
+            })
+            .collect();
+        let unwanted = self.pool.weed(&launches.iter().collect::<Vec<_>>(), Instant::now());
+        self.retire(unwanted);
+    }
+
+    /// Ends processes that are to do no other part.
+    fn retire(&mut self, warm: Vec<(usize, Warm)>) {
+        for (index, warm) in warm {
+            self.ends.spawn(async move { (index, warm.end().await) });
+        }
+    }
+
+    fn retired(&mut self, retired: Result<(usize, Vec<AgentEvent>), JoinError>) {
+        match retired {
+            Ok((index, told)) => told.into_iter().for_each(|event| self.hear(index, event)),
+            Err(error) => self.warn(format!("a process did not end as it should: {}", panic_message(error))),
+        }
     }
 
     /// The prompt of an agent; one of a sequence is given the answers before it.
@@ -287,10 +400,10 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         }
     }
 
-    fn collect(&mut self, ended: Result<(Id, PartEnd), JoinError>) {
-        let (place, end) = match ended {
+    fn collect(&mut self, ended: Result<(Id, PartDone), JoinError>) {
+        let (place, done) = match ended {
             Ok(ended) => ended,
-            Err(error) => (error.id(), PartEnd::Panicked { message: panic_message(error) }),
+            Err(error) => (error.id(), PartEnd::Panicked { message: panic_message(error) }.into()),
         };
         // What the part told before its end is in the queue by now; what others tell meanwhile may wait.
         for _ in 0..self.hearing.len() {
@@ -305,10 +418,19 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         if !text.is_empty() {
             self.tell(Some(index), RunEventKind::Output { text });
         }
-        let report = self.report(index, judge(end));
+        self.end_pause(index);
+        self.tell_of_pauses(index);
+        self.slots[index].restarts = done.restarts;
+        if let Some(warm) = done.warm
+            && let Some(surplus) = self.pool.put(index, warm)
+        {
+            self.retire(vec![surplus]);
+        }
+        let report = self.report(index, judge(done.end));
         let failed = report.status != Outcome::Completed;
         let halt = Halt::Failure { agent: report.id.clone(), outcome: report.status };
         self.end_part(index, report);
+        self.keep_one_going();
         if failed && self.halt.is_none() && self.start.plan.on_failure == OnFailure::Stop {
             self.halt(halt);
         }
@@ -348,7 +470,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
     /// Puts together what an agent told, how it ended and what that means.
     fn report(&self, index: usize, Verdict { outcome, error, result }: Verdict) -> AgentReport {
         let profile = self.start.ready.agents[index].agent.profile();
-        let Slot { redactor, heard, started, .. } = &self.slots[index];
+        let Slot { redactor, heard, started, restarts, paused_ms, .. } = &self.slots[index];
         let masked = |text: &str| redactor.redact(text).into_owned();
         let result = result.as_ref();
         let partial = (outcome != Outcome::Completed && !heard.text.is_empty()).then_some(&heard.text);
@@ -379,7 +501,8 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
             started_at: started.map(|(_, at)| at),
             ended_at: started.map(|_| clock::now()),
             duration_ms: started.map_or(0, |(since, _)| clock::ms_since(since)),
-            restarts: 0,
+            restarts: *restarts,
+            paused_ms: *paused_ms,
             pid: heard.pid,
             unknown_lines: heard.unknown_lines,
             memory_bytes_peak: heard.memory_bytes_peak,

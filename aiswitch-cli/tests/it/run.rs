@@ -143,13 +143,20 @@ fn a_stream_has_all_events_in_order_and_the_report_last() {
     let shown = show(&sandbox, &["run", "-a", "talker", "--output-format", "stream-json", "abc"]);
     let events = shown.json_lines();
     let types: Vec<&str> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
-    assert_eq!(types, ["run_started", "started", "process", "output", "output", "output", "ended", "report"]);
+    let edges: Vec<_> =
+        events.iter().filter(|event| event["type"] == "state").map(|event| &event["to"]).collect();
+    assert_eq!(edges, ["starting", "idle", "busy", "idle", "stopping", "stopped"]);
+    let others: Vec<_> = types.into_iter().filter(|kind| *kind != "state").collect();
+    assert_eq!(
+        others,
+        ["run_started", "started", "process", "output", "output", "output", "ended", "report"]
+    );
     let numbers: Vec<u64> = events.iter().map(|event| event["seq"].as_u64().unwrap()).collect();
-    assert_eq!(numbers, (1..=8).collect::<Vec<u64>>());
+    assert_eq!(numbers, (1..=14).collect::<Vec<u64>>());
     let text: String = events.iter().filter_map(|event| event["text"].as_str()).collect();
     assert_eq!(text, "abc");
     assert!(events.iter().all(|event| event["v"] == 1 && event["run"] == events[0]["run"]));
-    assert_eq!(events[7]["report"]["status"], "completed");
+    assert_eq!(events[13]["report"]["status"], "completed");
     assert_eq!((shown.stderr.as_str(), shown.code), ("", Some(0)));
 }
 
