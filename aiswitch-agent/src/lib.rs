@@ -57,8 +57,8 @@ pub use memory::MemoryReading;
 pub use memory_agent::MemoryAgent;
 pub use pace::{AgentClock, Pace};
 pub use process::{
-    GUARD_MARKER, Guard, Launch, MARKER, become_program, foreground, go_on, guard_main, halt, mark_above,
-    reclaim, sweep,
+    GUARD_MARKER, Guard, Launch, MARKER, become_program, foreground, guard_main, mark_above, reclaim,
+    suspend, sweep,
 };
 pub use profile::Profile;
 pub use registry::{BuiltIn, built_in, built_ins};
