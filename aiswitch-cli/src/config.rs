@@ -11,6 +11,7 @@ use aiswitch_agent::{AgentSpec, BuiltIn, SpecDuration, built_ins};
 use aiswitch_coordinator::{
     AgentId, Home, LogLevel, PermissionMode, Preset, PresetName, PressureLimits, nearest,
 };
+use aiswitch_tokens::{ModelPrice, PriceList};
 use schemars::JsonSchema;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
@@ -69,6 +70,15 @@ pub(crate) struct PresetsFile {
     /// Name → variables.
     #[serde(default)]
     presets: BTreeMap<PresetName, Preset>,
+}
+
+/// `config/prices.yaml`: what tokens cost, before what is known here.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PricesFile {
+    /// Model, or the start of its name with a `*` behind → dollars per million tokens.
+    #[serde(default)]
+    models: BTreeMap<String, ModelPrice>,
 }
 
 /// `config/coordination.yaml`: what a run does when its command line says nothing.
@@ -154,6 +164,15 @@ pub(crate) fn built_in_id(agent: &BuiltIn) -> AgentId {
 /// It holds what it may not, or cannot be read.
 pub(crate) fn read_presets(path: &Path) -> Result<BTreeMap<PresetName, Preset>, ConfigError> {
     read_file::<PresetsFile>(path).map(|file| file.presets)
+}
+
+/// What tokens cost: by the home's file first.
+///
+/// # Errors
+/// It holds what it may not, or cannot be read.
+pub(crate) fn read_prices(home: &Home) -> Result<PriceList, ConfigError> {
+    let file: PricesFile = read_file(&home.config_dir().join("prices.yaml"))?;
+    Ok(PriceList::new(file.models))
 }
 
 /// The presets of a text; an empty one has none.

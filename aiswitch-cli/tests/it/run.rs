@@ -126,7 +126,7 @@ fn the_report_has_the_form_of_version_1() {
     assert_eq!(agent["driver"], "echo");
     assert_eq!(agent["answer"], "four bytes?");
     assert_eq!(agent["cost"], json!({"usd": 0.0, "source": "reported"}));
-    let usage = json!({"input_tokens": 3, "output_tokens": 3, "cache_read_tokens": null, "cache_write_tokens": null, "reasoning_tokens": null});
+    let usage = json!({"input_tokens": 3, "output_tokens": 3, "cache_read_tokens": null, "cache_write_tokens": null, "cache_write_1h_tokens": null, "reasoning_tokens": null, "web_searches": null});
     assert_eq!(agent["usage"], usage);
     assert_eq!(report["totals"], json!({"usage": usage, "cost": {"usd": 0.0, "unpriced": 0}}));
     assert_eq!(report["answer"]["text"], "four bytes?");
@@ -140,7 +140,11 @@ fn the_report_has_the_form_of_version_1() {
 fn agents_wait_for_each_other_while_memory_is_short_and_the_report_says_so() {
     let sandbox = Sandbox::new();
     // No machine has so much, so it is short of it all the time.
-    configure(&sandbox, "coordination.yaml", "pressure: {available_mb: 99999999999, available_mb_critical: 0}\n");
+    configure(
+        &sandbox,
+        "coordination.yaml",
+        "pressure: {available_mb: 99999999999, available_mb_critical: 0}\n",
+    );
     let agents = "agents: {a: {driver: echo}, b: {driver: command, command: [cat]}}\n";
     configure(&sandbox, "agents.yaml", agents);
     let shown = show(&sandbox, &["run", "--json", "-a", "a,b", "abc"]);
