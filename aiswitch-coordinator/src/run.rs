@@ -6,10 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aiswitch_agent::{
-    AgentEvent, AgentId, Guard, Launch, Limits, LiveAgent, MemoryReading, Pace, PermissionMode,
-    RestartPolicy, RunContext, TaskSpec, event_channel,
-};
+use aiswitch_agent::{AgentEvent, AgentId, Guard, Limits, MemoryReading, Pace, PermissionMode};
 use aiswitch_env::{Redactor, RedactorStream};
 use aiswitch_lock::LockGuard;
 use aiswitch_tokens::{Cost, CostSource, PriceList, UsageStore};
@@ -19,7 +16,6 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::aggregate::hand_over;
 use crate::audit::RunAudit;
 use crate::chain;
 use crate::clock;
@@ -27,12 +23,12 @@ use crate::error::HomeError;
 use crate::event::EVENT_VERSION;
 use crate::heard::{Heard, Told, kind_of, masked_denial, masked_error, usage_of};
 use crate::journal::Journal;
-use crate::part::{Does, Part, PartDone, PartEnd, Verdict, judge, run_part, with_hint};
+use crate::part::{PartDone, PartEnd, Verdict, judge, with_hint};
 use crate::pressure::Gauge;
 use crate::ready::Ready;
 use crate::state::{ProcessMark, State, prompt_start};
 use crate::used::record_of;
-use crate::warm::{Pool, Warm, is_same};
+use crate::warm::Pool;
 use crate::{
     AgentRecord, AgentReport, OnFailure, Order, Outcome, Plan, PressureLimits, RunEvent, RunEventKind, RunId,
     RunMode, RunRecordSummary, RunReport, RunState,
@@ -41,6 +37,7 @@ use crate::{
 mod begin;
 mod finish;
 mod memory;
+mod start;
 
 /// How often the loop looks at the agents' memory, and writes the state files if need be.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -237,148 +234,6 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
             }
         }
         self.finish().await
-    }
-
-    /// Starts as many agents as may work now; after a halt, ends those that wait instead.
-    fn start_more(&mut self) {
-        self.notice_cancel();
-        let limit = match self.start.plan.order {
-            Order::Parallel { max_parallel } => max_parallel.get(),
-            Order::Sequential => 1,
-        };
-        while self.halt.is_none()
-            && self.next < self.slots.len()
-            && self.parts.len() < limit
-            && self.has_memory()
-        {
-            self.start_part(self.next);
-            self.next += 1;
-        }
-        self.weed();
-    }
-
-    fn start_part(&mut self, index: usize) {
-        let id = self.id(index);
-        let prompt = self.prompt(index);
-        self.slots[index].started = Some((Instant::now(), clock::now()));
-        let ready = &self.start.ready.agents[index];
-        let driver = ready.agent.profile().driver.to_string();
-        self.tell(Some(index), RunEventKind::Started { driver });
-        let output_dir = match self.start.records.as_ref().map(|records| records.journal.agent_dir(&id)) {
-            Some(Ok(path)) => Some(path),
-            Some(Err(error)) => {
-                self.warn(format!("the raw output of agent `{id}` is not kept: {}", chain(&error)));
-                None
-            }
-            None => None,
-        };
-        let ready = &self.start.ready.agents[index];
-        let task = self.start.ready.task(self.start.id, index, prompt);
-        let launch = self.start.ready.stays(index, &task);
-        let is_wanted = launch.as_ref().is_some_and(|launch| {
-            let mut later =
-                (index + 1..self.slots.len()).filter_map(|later| self.start.ready.stays(later, &task));
-            later.any(|later| is_same(launch, &later))
-        });
-        let (agent, timeout) = (ready.agent.clone(), ready.timeout);
-        let warm = launch.as_ref().and_then(|launch| self.pool.take(launch, Instant::now()));
-        let pid = warm.as_ref().and_then(|warm| warm.live.status().pid);
-        let does = match (warm, launch) {
-            (Some(warm), _) => Does::Live(Box::new(warm)),
-            (None, launch) => self.begin_part(index, &task, launch, output_dir),
-        };
-        let pace = match &does {
-            Does::Once { context, .. } => &context.pace,
-            Does::Live(warm) => &warm.context.pace,
-        };
-        self.slots[index].pace = Some(pace.clone());
-        let idle_timeout = self.start.plan.idle_timeout;
-        let told = self.told.clone();
-        let part = Part { index, agent, task, does, is_wanted, timeout, idle_timeout, told };
-        let place = self.parts.spawn(run_part(part)).id();
-        self.places.insert(place, index);
-        self.state_changed = true;
-        if let Some(pid) = pid {
-            self.hear(index, AgentEvent::Started { pid });
-        }
-    }
-
-    /// What does a part that no process of before can do; with a launch, one that may do others later.
-    fn begin_part(
-        &self,
-        index: usize,
-        task: &TaskSpec,
-        launch: Option<Launch>,
-        output_dir: Option<PathBuf>,
-    ) -> Does {
-        let ready = &self.start.ready.agents[index];
-        let marker = format!("{}:{}", self.start.id, ready.id());
-        let (events, heard) = event_channel(ready.id().clone());
-        let context = RunContext {
-            environment: ready.environment.clone(),
-            events,
-            cancel: self.stop.child_token(),
-            limits: self.start.limits,
-            output_dir,
-            pace: Pace::new(marker.clone()),
-            marker,
-            guard: self.start.guard.clone(),
-            hidden: self.start.hidden.clone(),
-        };
-        let Some(launch) = launch else { return Does::Once { context: Box::new(context), heard } };
-        let place = TaskSpec { prompt: String::new(), ..task.clone() };
-        let live = LiveAgent::new(ready.agent.clone(), place, context.clone(), RestartPolicy::default());
-        Does::Live(Box::new(Warm { live, heard, context, launch, uses: 0, born: Instant::now() }))
-    }
-
-    /// Ends the processes that no agent which waits can use.
-    fn weed(&mut self) {
-        if self.pool.is_empty() {
-            return;
-        }
-        let waiting = self.next..self.slots.len();
-        let launches: Vec<Launch> = waiting
-            .filter_map(|index| {
-                let task = self.start.ready.task(self.start.id, index, String::new());
-                self.start.ready.stays(index, &task)
-            })
-            .collect();
-        let unwanted = self.pool.weed(&launches.iter().collect::<Vec<_>>(), Instant::now());
-        self.retire(unwanted);
-    }
-
-    /// Ends processes that are to do no other part.
-    fn retire(&mut self, warm: Vec<(usize, Warm)>) {
-        for (index, warm) in warm {
-            self.ends.spawn(async move { (index, warm.end().await) });
-        }
-    }
-
-    fn retired(&mut self, retired: Result<(usize, Vec<AgentEvent>), JoinError>) {
-        match retired {
-            Ok((index, told)) => told.into_iter().for_each(|event| self.hear(index, event)),
-            Err(error) => self.warn(format!("a process did not end as it should: {}", panic_message(error))),
-        }
-    }
-
-    /// The prompt of an agent; one of a sequence is given the answers before it.
-    fn prompt(&mut self, index: usize) -> String {
-        let prompt = &self.start.plan.prompt;
-        if self.start.plan.order != Order::Sequential {
-            return prompt.clone();
-        }
-        let answers: Vec<(&AgentId, &str)> = self.slots[..index]
-            .iter()
-            .filter_map(|slot| slot.report.as_ref())
-            .filter(|report| report.status == Outcome::Completed)
-            .filter_map(|report| Some((&report.id, report.answer.as_deref()?)))
-            .collect();
-        let (prompt, cut) = hand_over(prompt, &answers);
-        let cut: Vec<AgentId> = cut.into_iter().cloned().collect();
-        for answer in cut {
-            self.warn(format!("the answer of agent `{answer}` was cut for agent `{}`", self.id(index)));
-        }
-        prompt
     }
 
     fn hear(&mut self, index: usize, event: AgentEvent) {
