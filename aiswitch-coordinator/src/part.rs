@@ -36,8 +36,8 @@ pub(crate) struct Part {
     pub(crate) does: Does,
     /// Whether a live agent that has done it well may do another one.
     pub(crate) is_wanted: bool,
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) idle_timeout: Option<Duration>,
+    /// How long it may take, and how long it may give no sign of life.
+    pub(crate) times: (Option<Duration>, Option<Duration>),
     pub(crate) told: mpsc::Sender<(usize, AgentEvent)>,
 }
 
@@ -110,7 +110,7 @@ struct Deadlines {
 impl Deadlines {
     fn new(part: &Part) -> Self {
         let after = |duration: Option<Duration>| duration.map(|duration| (duration, duration));
-        Self { timeout: after(part.timeout), idle: after(part.idle_timeout), kill: None }
+        Self { timeout: after(part.times.0), idle: after(part.times.1), kill: None }
     }
 
     fn heard(&mut self, now: Duration) {

@@ -22,6 +22,7 @@ use crate::clock;
 use crate::error::HomeError;
 use crate::event::EVENT_VERSION;
 use crate::heard::{Heard, Told, kind_of, masked_denial, masked_error, usage_of};
+use crate::held::{hold, limits};
 use crate::journal::Journal;
 use crate::part::{PartDone, PartEnd, Verdict, judge, with_hint};
 use crate::pressure::Gauge;
@@ -332,7 +333,8 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
 
     /// Puts together what an agent told, how it ended and what that means.
     fn report(&self, index: usize, Verdict { outcome, error, result }: Verdict) -> AgentReport {
-        let profile = self.start.ready.agents[index].agent.profile();
+        let ready = &self.start.ready.agents[index];
+        let profile = ready.agent.profile();
         let Slot { redactor, heard, started, restarts, paused_ms, .. } = &self.slots[index];
         let masked = |text: &str| redactor.redact(text).into_owned();
         let result = result.as_ref();
@@ -367,6 +369,8 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
             restarts: *restarts,
             paused_ms: *paused_ms,
             pid: heard.pid,
+            held_by: heard.pid.map(|_| hold(self.start.guard.as_ref()).tier.to_string()),
+            limits: limits(&profile.resources, ready.times, self.start.guard.as_ref()),
             unknown_lines: heard.unknown_lines,
             memory_bytes_peak: heard.memory_bytes_peak,
         }

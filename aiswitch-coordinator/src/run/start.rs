@@ -56,7 +56,7 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
                 (index + 1..self.slots.len()).filter_map(|later| self.start.ready.stays(later, &task));
             later.any(|later| is_same(launch, &later))
         });
-        let (agent, timeout) = (ready.agent.clone(), ready.timeout);
+        let (agent, times) = (ready.agent.clone(), ready.times);
         let warm = launch.as_ref().and_then(|launch| self.pool.take(launch, Instant::now()));
         let pid = warm.as_ref().and_then(|warm| warm.live.status().pid);
         let does = match (warm, launch) {
@@ -68,9 +68,8 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
             Does::Live(warm) => &warm.context.pace,
         };
         self.slots[index].pace = Some(pace.clone());
-        let idle_timeout = self.start.plan.idle_timeout;
         let told = self.told.clone();
-        let part = Part { index, agent, task, does, is_wanted, timeout, idle_timeout, told };
+        let part = Part { index, agent, task, does, is_wanted, times, told };
         let place = self.parts.spawn(run_part(part)).id();
         self.places.insert(place, index);
         self.state_changed = true;
