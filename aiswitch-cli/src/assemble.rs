@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use aiswitch_agent::{AgentSpec, Cgroups, Driver, Guard, built_ins, find};
 use aiswitch_coordinator::{
-    AgentId, Assignment, Channel, Coordinator, Home, MAX_PARALLEL_DEFAULT, Order, Plan, nearest,
+    AgentId, Assignment, Channel, Coordinator, Home, MAX_PARALLEL_DEFAULT, Order, Plan, Replay, nearest,
 };
 use aiswitch_env::Environment;
 
@@ -39,6 +39,7 @@ pub(crate) fn run(
         timeout,
         idle_timeout: args.idle_timeout.or(config.coordination.idle_timeout).map(|time| time.0),
         on_failure: args.on_failure,
+        replay: if args.idempotent { Replay::Idempotent } else { Replay::Never },
         aggregate: args.aggregate,
         locks: args.locks.clone(),
         ..Plan::new(prompt, cwd)

@@ -34,6 +34,7 @@ pub(crate) struct Part {
     pub(crate) agent: Arc<dyn Agent>,
     pub(crate) task: TaskSpec,
     pub(crate) does: Does,
+    pub(crate) replay: Replay,
     /// Whether a live agent that has done it well may do another one.
     pub(crate) is_wanted: bool,
     /// How long it may take, and how long it may give no sign of life.
@@ -143,8 +144,8 @@ impl Deadlines {
 /// Dropping the future drops the agent's, which kills its processes at once.
 pub(crate) async fn run_part(part: Part) -> PartDone {
     let mut deadlines = Deadlines::new(&part);
-    let Part { index, agent, task, does, is_wanted, told, .. } = part;
-    let Begun { context, mut heard, mut work, stays } = begin(does, agent.clone(), task, is_wanted);
+    let Part { index, agent, task, does, replay, is_wanted, told, .. } = part;
+    let Begun { context, mut heard, mut work, stays } = begin(does, agent.clone(), (task, replay), is_wanted);
     let RunContext { cancel, pace, limits, .. } = &context;
     let mut clock = AgentClock::new(pace.clone());
     let mut stop = None;
@@ -231,7 +232,7 @@ struct Begun {
     stays: Option<(Launch, u32, Instant)>,
 }
 
-fn begin(does: Does, agent: Arc<dyn Agent>, task: TaskSpec, is_wanted: bool) -> Begun {
+fn begin(does: Does, agent: Arc<dyn Agent>, (task, replay): (TaskSpec, Replay), is_wanted: bool) -> Begun {
     match does {
         Does::Once { context, heard } => {
             let work = Box::pin(do_once(agent, task, (*context).clone()));
@@ -239,7 +240,7 @@ fn begin(does: Does, agent: Arc<dyn Agent>, task: TaskSpec, is_wanted: bool) -> 
         }
         Does::Live(warm) => {
             let Warm { live, heard, context, launch, uses, born } = *warm;
-            let work = Box::pin(do_live(live, task, is_wanted));
+            let work = Box::pin(do_live(live, (task, replay), is_wanted));
             Begun { context, heard, work, stays: Some((launch, uses, born)) }
         }
     }
@@ -260,13 +261,13 @@ async fn do_once(agent: Arc<dyn Agent>, task: TaskSpec, context: RunContext) -> 
 
 /// Has a live agent do a part, which is started for it where it has not done one before, and ended where it is not to do
 /// another one.
-async fn do_live(live: LiveAgent, task: TaskSpec, is_wanted: bool) -> Worked {
+async fn do_live(live: LiveAgent, (task, replay): (TaskSpec, Replay), is_wanted: bool) -> Worked {
     let before = live.status();
     let given = async {
         if before.state == LifeState::Stopped {
             live.start().await?;
         }
-        live.send_task(task, Replay::Never).await
+        live.send_task(task, replay).await
     };
     let failed = |error| TaskResult { error: Some(error), ..TaskResult::new(TaskStatus::Failed) };
     let own = match given.await {

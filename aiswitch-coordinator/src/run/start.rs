@@ -69,7 +69,8 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
         };
         self.slots[index].pace = Some(pace.clone());
         let told = self.told.clone();
-        let part = Part { index, agent, task, does, is_wanted, times, told };
+        let replay = self.start.plan.replay;
+        let part = Part { index, agent, task, does, replay, is_wanted, times, told };
         let place = self.parts.spawn(run_part(part)).id();
         self.places.insert(place, index);
         self.state_changed = true;

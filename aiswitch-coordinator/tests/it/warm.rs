@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use aiswitch_coordinator::{
     Agent, AgentSpec, Ambient, Assignment, CancellationToken, Coordinator, Driver, LifeState, Limits, Order,
-    Outcome, PermissionMode, Plan, Preset, RunEventKind, RunReport,
+    Outcome, PermissionMode, Plan, Preset, Replay, RunEventKind, RunReport,
 };
 
-use crate::support::{coordinator, id, marked, outcomes};
+use crate::support::{coordinator, id, marked, outcomes, said};
 
 const STAYS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/stays.sh");
 
@@ -111,6 +111,17 @@ async fn a_crash_fails_its_part_alone_and_is_not_done_again() {
     let report = three().execute_sequential(plan).await.expect("it runs");
     assert_eq!(outcomes(&report), [Outcome::Crashed, Outcome::Completed, Outcome::Completed]);
     assert_eq!((starts(folder.path()), processes(&report).len()), (2, 2));
+    assert_eq!(marked(&report.run_id.to_string()), [0; 0]);
+}
+
+#[tokio::test]
+async fn a_task_that_may_be_done_twice_is_given_to_the_next_process() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut plan = plan("crash", folder.path()).with_replay(Replay::Idempotent);
+    plan.agents.truncate(1);
+    let report = three().execute_parallel(plan).await.expect("it runs");
+    assert_eq!((outcomes(&report), said(&report.agents[0])), (vec![Outcome::Completed], "whole"));
+    assert_eq!((starts(folder.path()), report.agents[0].restarts), (2, 1));
     assert_eq!(marked(&report.run_id.to_string()), [0; 0]);
 }
 
