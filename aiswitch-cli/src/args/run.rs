@@ -12,6 +12,7 @@ use crate::pick::Pick;
 
 /// One task for one or more agents.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct RunArgs {
     /// What the agents are to do; `-` reads it from stdin
     ///
