@@ -14,6 +14,7 @@ mod locks;
 mod logs;
 mod presets;
 mod python;
+mod reseal;
 mod result;
 mod run;
 mod runs;
