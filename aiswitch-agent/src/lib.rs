@@ -9,6 +9,7 @@ mod access;
 mod acp_agent;
 mod adapter_door;
 mod agents;
+mod backlog;
 mod check;
 mod claude_agent;
 mod codex_agent;
@@ -58,8 +59,8 @@ pub use memory::MemoryReading;
 pub use memory_agent::MemoryAgent;
 pub use pace::{AgentClock, Pace};
 pub use process::{
-    GUARD_MARKER, Guard, Launch, MARKER, become_program, foreground, guard_main, mark_above, reclaim,
-    suspend, sweep,
+    Fault, GUARD_MARKER, Guard, Launch, MARKER, UnknownFault, become_program, foreground, guard_main,
+    mark_above, misbehave, reclaim, suspend, sweep,
 };
 pub use profile::Profile;
 pub use registry::{BuiltIn, built_in, built_ins};

@@ -52,6 +52,8 @@ impl Keeper {
         let cancel = self.context.cancel.child_token();
         let mut worker = match self.hire(&cancel).await {
             Ok(worker) => worker,
+            // What the system has too little of now it may have again by the next start.
+            Err(error) if error.kind() == ErrorKind::Limit => return Gone::Crashed(not_started(&error)),
             Err(error) => return Gone::Hopeless(not_started(&error)),
         };
         let (greeted, ordered) = self.attend(&cancel, worker.greet()).await;

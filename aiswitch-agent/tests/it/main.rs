@@ -5,6 +5,7 @@ mod access;
 mod agents;
 mod claude;
 mod command;
+mod faults;
 mod guard;
 mod live;
 mod rpc;

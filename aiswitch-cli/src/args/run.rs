@@ -74,7 +74,7 @@ pub(crate) struct RunArgs {
     /// What an agent's failure means for the others
     #[arg(long, value_name = "WHAT", default_value = "continue", value_parser = on_failure(), help_heading = "The run")]
     pub(crate) on_failure: OnFailure,
-    /// Doing the task twice does no harm: give it once more to an agent whose process ends early, where it can be
+    /// Doing it twice does no harm: give the task once more to an agent whose process ends early
     #[arg(long, help_heading = "The run")]
     pub(crate) idempotent: bool,
     /// Exit with 1 instead of 4 when only some agents completed
