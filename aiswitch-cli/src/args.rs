@@ -112,6 +112,7 @@ pub(crate) enum Verb {
     /// Run one command under a preset, with the environment that an agent would be given; no shell is in between
     ///
     /// The command takes the place of this one: its exit code, its signals and its terminal are its own.
+    #[command(alias = "use")]
     Apply(ApplyArgs),
     /// Move an agent to another preset for all its runs, and back
     ///
