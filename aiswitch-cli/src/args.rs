@@ -216,6 +216,8 @@ pub(crate) enum Document {
     Agents,
     /// config/presets.yaml
     Presets,
+    /// config/prices.yaml
+    Prices,
     /// config/coordination.yaml
     Coordination,
     /// .aiswitch.yaml of a project

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use aiswitch_agent::{AgentSpec, BuiltIn, SpecDuration, built_ins};
 use aiswitch_coordinator::{AgentId, Home, LogLevel, PermissionMode, Preset, PresetName, nearest};
+use aiswitch_tokens::{ModelPrice, PriceList};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -67,6 +68,15 @@ pub(crate) struct PresetsFile {
     /// Name → variables.
     #[serde(default)]
     presets: BTreeMap<PresetName, Preset>,
+}
+
+/// `config/prices.yaml`: what tokens cost, before what is known here.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PricesFile {
+    /// Model, or the start of its name with a `*` behind → dollars per million tokens.
+    #[serde(default)]
+    models: BTreeMap<String, ModelPrice>,
 }
 
 /// `config/coordination.yaml`: what a run does when its command line says nothing.
@@ -143,6 +153,15 @@ pub(crate) fn built_in_id(agent: &BuiltIn) -> AgentId {
 /// It holds what it may not, or cannot be read.
 pub(crate) fn read_presets(path: &Path) -> Result<BTreeMap<PresetName, Preset>, ConfigError> {
     read_file::<PresetsFile>(path).map(|file| file.presets)
+}
+
+/// What tokens cost: by the home's file first.
+///
+/// # Errors
+/// It holds what it may not, or cannot be read.
+pub(crate) fn read_prices(home: &Home) -> Result<PriceList, ConfigError> {
+    let file: PricesFile = read_file(&home.config_dir().join("prices.yaml"))?;
+    Ok(PriceList::new(file.models))
 }
 
 /// The presets of a text; an empty one has none.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use aiswitch_agent::{AgentEvent, AgentId, Guard, Limits, PermissionMode};
 use aiswitch_env::{Redactor, RedactorStream};
 use aiswitch_lock::LockGuard;
-use aiswitch_tokens::{Cost, UsageStore};
+use aiswitch_tokens::{Cost, CostSource, PriceList, UsageStore};
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -27,6 +27,7 @@ use crate::journal::Journal;
 use crate::part::{Part, PartEnd, Verdict, judge, run_part, with_hint};
 use crate::ready::Ready;
 use crate::state::{ProcessMark, State, prompt_start};
+use crate::used::record_of;
 use crate::{
     AgentRecord, AgentReport, OnFailure, Order, Outcome, Plan, RunEvent, RunEventKind, RunId, RunMode,
     RunRecordSummary, RunReport, RunState,
@@ -63,6 +64,8 @@ pub(crate) struct Start<'a> {
     pub(crate) records: Option<Records>,
     /// Where what the agents used is kept.
     pub(crate) usage: Option<Arc<dyn UsageStore>>,
+    /// What tokens cost whose cost an agent does not tell.
+    pub(crate) prices: Arc<PriceList>,
 }
 
 /// Where a run is kept.
@@ -314,7 +317,12 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         }
     }
 
-    fn end_part(&mut self, index: usize, report: AgentReport) {
+    fn end_part(&mut self, index: usize, mut report: AgentReport) {
+        if report.cost.source == CostSource::Unknown
+            && let Some(record) = record_of(self.start.id, self.start.plan, &report)
+        {
+            report.cost = self.start.prices.cost(&record);
+        }
         self.slots[index].report = Some(report.clone());
         self.state_changed = true;
         if let Some(records) = &self.start.records {

@@ -20,7 +20,7 @@ use crate::assemble::{self, Parts, PresetFrom};
 use crate::bound::Bound;
 use crate::caller::{self, Caller};
 use crate::commands::runtime;
-use crate::config::Config;
+use crate::config::{Config, read_prices};
 use crate::error::Error;
 use crate::exit::Code;
 use crate::output::{Output, human};
@@ -43,6 +43,7 @@ pub(crate) fn run(args: &RunArgs, home: Home, caller: &Caller, output: &Output) 
         [] => assemble::default_picks(&config, caller)?,
         named => (named.to_vec(), None),
     };
+    let prices = read_prices(&home)?;
     let prompt = prompt::read(args, caller, output)?;
     let log_level = config.coordination.log_level.unwrap_or(LogLevel::Info);
     let bound = Bound::read(&home, output)?;
@@ -70,7 +71,8 @@ pub(crate) fn run(args: &RunArgs, home: Home, caller: &Caller, output: &Output) 
         }
     };
     let logs = start_logs(&home, log_level, output);
-    let coordinator = coordinator.with_usage(Arc::new(SqliteUsageStore::at(home.usage_file())));
+    let usage = Arc::new(SqliteUsageStore::at(home.usage_file()));
+    let coordinator = coordinator.with_usage(usage).with_prices(prices);
     let ended = to_report(&coordinator.with_home(home), plan, output, on_event);
     logs.and_then(LogGuard::finish).iter().for_each(|problem| output.note(problem));
     let (report, signalled) = ended?;

@@ -85,7 +85,7 @@ async fn a_report_has_the_form_that_scripts_rely_on_and_reads_back() {
                 .map(String::as_str),
         );
     }
-    let usage = json!({"input_tokens": 700, "output_tokens": 50, "cache_read_tokens": 200, "cache_write_tokens": 100, "reasoning_tokens": null});
+    let usage = json!({"input_tokens": 700, "output_tokens": 50, "cache_read_tokens": 200, "cache_write_tokens": 100, "cache_write_1h_tokens": null, "reasoning_tokens": null, "web_searches": null});
     let expected = json!({
         "v": 1, "run_id": "…", "mode": "parallel", "status": "partial", "started_at": "…", "duration_ms": "…",
         "task": {"prompt": "hello", "cwd": "/tmp", "mode": "write"},
@@ -127,7 +127,7 @@ async fn each_event_has_the_form_that_scripts_rely_on_and_reads_back() {
             written.push(value);
         }
     }
-    let usage = json!({"input_tokens": 700, "output_tokens": 50, "cache_read_tokens": 200, "cache_write_tokens": 100, "reasoning_tokens": null});
+    let usage = json!({"input_tokens": 700, "output_tokens": 50, "cache_read_tokens": 200, "cache_write_tokens": 100, "cache_write_1h_tokens": null, "reasoning_tokens": null, "web_searches": null});
     let expected = json!([
         {"agent": null, "type": "run_started", "mode": "parallel", "agents": ["full", "poor"]},
         {"agent": "full", "type": "started", "driver": "memory"},
