@@ -64,6 +64,11 @@ pub(crate) enum Error {
         #[source]
         source: io::Error,
     },
+    #[error("`supervision: cgroup` is asked for, and there is no control group to use")]
+    NoCgroup {
+        #[source]
+        source: io::Error,
+    },
     #[error("the path `{path}` of the program itself is not UTF-8")]
     OwnProgramName { path: PathBuf },
     #[error("there is no prompt")]
@@ -317,6 +322,9 @@ impl Error {
             Self::Lock(error) => lock_hint(error),
             Self::NotMoved { hint, .. } => hint.clone(),
             Self::NoTranscripts { .. } => Some("name their folder with --claude DIR or --codex DIR".into()),
+            Self::NoCgroup { .. } => Some(
+                "see what this machine has with: aiswitch doctor; or start it with: systemd-run --user --scope -p Delegate=yes aiswitch …".into(),
+            ),
             Self::NoHome => Some("set AISWITCH_HOME, or give --home DIR".into()),
             Self::WorkingFolder { .. } => Some("change to a folder that exists, or give -C DIR".into()),
             Self::NoPrompt => Some("aiswitch run \"what to do\"; or --file FILE; or pipe it in".into()),
