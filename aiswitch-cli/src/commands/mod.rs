@@ -15,6 +15,7 @@ mod locks;
 mod logs;
 mod presets;
 mod python;
+mod reseal;
 mod result;
 mod run;
 mod runs;
