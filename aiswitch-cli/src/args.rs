@@ -23,7 +23,7 @@ pub(crate) use echo::{Crash, EchoArgs};
 pub(crate) use env::{EnvSwitchArgs, EnvTarget, EnvVerb, TurnArgs};
 pub(crate) use locks::{LocksRunArgs, LocksVerb};
 pub(crate) use logs::{LogSearchArgs, LogsArgs};
-pub(crate) use presets::{PresetChange, PresetExport, PresetImport, PresetReseal, PresetVerb, Tool};
+pub(crate) use presets::{PresetChange, PresetExport, PresetImport, PresetVerb, Tool};
 pub(crate) use python::PythonVerb;
 pub(crate) use run::{OutputFormat, RunArgs};
 pub(crate) use secrets::SecretsVerb;

@@ -206,10 +206,6 @@ pub(crate) enum Error {
         #[source]
         source: io::Error,
     },
-    #[error(
-        "variable `{name}` of preset `{preset}` opens for no place that the preset is known to have led to"
-    )]
-    NotResealed { preset: PresetName, name: String },
     #[error("preset `{preset}` has no variable `{name}`")]
     UnknownVariable { preset: PresetName, name: String },
     #[error("the lines of `{path}` cannot be changed so")]
@@ -266,8 +262,6 @@ pub(crate) enum Error {
         #[source]
         source: aiswitch_rpc::ConnectionError,
     },
-    #[error("the echo agent crashes, as it was told to")]
-    EchoCrash,
 }
 
 impl From<RunError> for Error {
@@ -311,8 +305,7 @@ impl Error {
             | Self::Home(_)
             | Self::Unreadable { .. }
             | Self::Unwritable { .. }
-            | Self::Echo { .. }
-            | Self::EchoCrash => Code::Failed,
+            | Self::Echo { .. } => Code::Failed,
             _ => Code::Usage,
         }
     }
@@ -396,9 +389,6 @@ impl Error {
                 "give it one after `--`; or, to change this shell: eval \"$(aiswitch shell init bash)\", then aiswitch apply {preset}"
             )),
             Self::ForShellsOnly { shell } => Some(format!("aiswitch shell init {shell} --help says how")),
-            Self::NotResealed { preset, name } => Some(format!(
-                "name the base URL that it had: --was URL; or set it anew: aiswitch secrets set {preset} {name}"
-            )),
             Self::ShellUnknown => Some("name it: aiswitch shell install bash".into()),
             Self::NoShellPreset => Some("name one: aiswitch save PRESET".into()),
             Self::NoShellFunction => Some("aiswitch shell install has new shells read it".into()),
@@ -470,11 +460,7 @@ fn env_hint(error: &EnvError) -> Option<String> {
         EnvError::ClearSecret { preset, name } => {
             Some(format!("encrypt it: aiswitch secrets set {preset} {name}; or write env:NAME or file:PATH"))
         }
-        EnvError::SealRefused { preset, name } => Some(format!(
-            "if its base URL was changed on purpose: aiswitch preset reseal {preset} --was OLD-URL; \
-             else set it anew: aiswitch secrets set {preset} {name}"
-        )),
-        EnvError::SealDamaged { preset, name } => {
+        EnvError::SealRefused { preset, name } | EnvError::SealDamaged { preset, name } => {
             Some(format!("if that was meant, set it anew: aiswitch secrets set {preset} {name}"))
         }
         EnvError::NoKey { .. } => Some("aiswitch secrets doctor says what is missing".into()),

@@ -15,7 +15,6 @@ mod locks;
 mod logs;
 mod presets;
 mod python;
-mod reseal;
 mod result;
 mod run;
 mod runs;
@@ -71,7 +70,7 @@ pub(crate) fn dispatch(args: &Args, caller: &Caller) -> Result<ExitCode, Error> 
         Verb::Completions { shell } => completions::completions(*shell, &output).into(),
         Verb::Help { topic } => help::help(topic, &output)?.into(),
         Verb::Python(verb) => python::python(verb, &home()?, caller, &output)?.into(),
-        Verb::Echo(echo) => echo::echo(echo)?.into(),
+        Verb::Echo(echo) => echo::echo(echo)?,
     };
     output.finish()?;
     Ok(code)

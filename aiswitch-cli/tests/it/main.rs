@@ -16,6 +16,7 @@ mod config;
 mod documented;
 mod edit;
 mod env_switch;
+mod faults;
 mod fuzz;
 mod fuzz_bodies;
 mod harness;
