@@ -145,7 +145,7 @@ fn agents_wait_for_each_other_while_memory_is_short_and_the_report_says_so() {
         "coordination.yaml",
         "pressure: {available_mb: 99999999999, available_mb_critical: 0}\n",
     );
-    let agents = "agents: {a: {driver: echo}, b: {driver: command, command: [cat]}}\n";
+    let agents = "agents: {a: {driver: echo}, b: {driver: echo}}\n";
     configure(&sandbox, "agents.yaml", agents);
     let shown = show(&sandbox, &["run", "--json", "-a", "a,b", "abc"]);
     let report = shown.json();

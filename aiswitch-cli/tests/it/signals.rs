@@ -113,12 +113,20 @@ fn letter(pid: u32) -> String {
     stat.rsplit(") ").next().unwrap_or_default().chars().take(1).collect()
 }
 
-/// The process of an agent of the only run.
+/// The process of the first agent of the only run, once it is told of.
 fn agent_process(sandbox: &Sandbox) -> u32 {
-    let events = std::fs::read_to_string(kept_runs(sandbox)[0].join("events.jsonl")).unwrap();
-    let mut lines = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let started = lines.find(|event| event["type"] == "process").unwrap();
-    u32::try_from(started["pid"].as_u64().unwrap()).unwrap()
+    let look = || {
+        let events = std::fs::read_to_string(kept_runs(sandbox)[0].join("events.jsonl")).unwrap();
+        let mut lines = events.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let started = lines.find(|event| event["type"] == "process")?;
+        u32::try_from(started["pid"].as_u64()?).ok()
+    };
+    let mut pid = None;
+    assert!(holds_within(WITHIN, || {
+        pid = look();
+        pid.is_some()
+    }));
+    pid.unwrap()
 }
 
 #[test]
