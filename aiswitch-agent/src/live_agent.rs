@@ -21,7 +21,7 @@ const ORDERS_MAX: usize = 8;
 
 /// An agent that stays for several tasks in one folder and one mode.
 ///
-/// One that speaks the aiswitch protocol keeps one process for all of them, which is started again as its
+/// Where its driver's process [`stays`](crate::Driver::stays), it has one for all of them, which is started again as its
 /// [`RestartPolicy`] says when it ends by itself. Any other has a process for each turn, and what goes on from turn to turn
 /// is its session. Dropping it kills its processes.
 #[derive(Debug)]
