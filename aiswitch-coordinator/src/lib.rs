@@ -15,9 +15,11 @@ mod log;
 mod nearest;
 mod part;
 mod plan;
+mod process_mark;
 mod ready;
 mod report;
 mod run;
+mod run_store;
 mod runs;
 mod state;
 mod strict;
@@ -44,14 +46,16 @@ pub use part::ANSWER_BYTES_MAX;
 pub use plan::{
     AGENTS_MAX, Aggregate, Assignment, MAX_PARALLEL_DEFAULT, OnFailure, Order, PROMPT_BYTES_MAX, Plan,
 };
+pub use process_mark::ProcessMark;
 pub use report::{
     AgentReport, Answer, Outcome, REPORT_VERSION, RunId, RunIdError, RunMode, RunReport, RunStatus,
     TaskReport,
 };
-pub use runs::{Events, Runs};
-pub use state::{
-    AgentRecord, PROMPT_START_BYTES_MAX, ProcessMark, RunRecordSummary, RunState, TASKS_KEPT_MAX,
+pub use run_store::{
+    AgentRecord, MemoryRunStore, PROMPT_START_BYTES_MAX, RunRecordSummary, RunState, RunStore, SqliteRunStore,
 };
+pub use runs::{Events, Runs};
+pub use state::TASKS_KEPT_MAX;
 
 pub use strict::{FileFault, HomeProblem, check_private};
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use aiswitch_lock::database::{Database, Schema};
+use aiswitch_lock::database::{LazyDatabase, Schema};
 use aiswitch_lock::rusqlite::{self, Row, Transaction, params};
 use jiff::Timestamp;
 
@@ -131,13 +131,11 @@ impl UsageStore for MemoryUsageStore {
 /// Usage in a database file that several processes share.
 #[derive(Debug)]
 pub struct SqliteUsageStore {
-    path: PathBuf,
-    /// Opened when it is first needed.
-    database: OnceLock<Database>,
+    database: LazyDatabase,
 }
 
 /// The tables, as they came to be; a version is only ever added.
-const SCHEMA: Schema = Schema {
+static SCHEMA: Schema = Schema {
     // "aiUS"
     application_id: 0x6169_5553,
     migrations: &["
@@ -173,16 +171,7 @@ const GROW: &str = "
 impl SqliteUsageStore {
     /// The store at a path, which is opened, and made if need be, when it is first used.
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), database: OnceLock::new() }
-    }
-
-    fn database(&self) -> Result<&Database, UsageError> {
-        if let Some(database) = self.database.get() {
-            return Ok(database);
-        }
-        // Two threads at once may both open it; the one that comes second is let go.
-        let opened = Database::open(&self.path, &SCHEMA)?;
-        Ok(self.database.get_or_init(|| opened))
+        Self { database: LazyDatabase::new(path, &SCHEMA) }
     }
 
     /// The faults of the file; none when it is whole.
@@ -190,7 +179,7 @@ impl SqliteUsageStore {
     /// # Errors
     /// It cannot be read at all.
     pub fn check(&self) -> Result<Vec<String>, UsageError> {
-        Ok(self.database()?.check()?)
+        Ok(self.database.get()?.check()?)
     }
 }
 
@@ -199,7 +188,7 @@ impl UsageStore for SqliteUsageStore {
         records.iter().try_for_each(UsageRecord::check)?;
         let mut tracked = Tracked::default();
         for batch in records.chunks(BATCH) {
-            tracked.add(&self.database()?.write(|change| track(change, batch))?);
+            tracked.add(&self.database.get()?.write(|change| track(change, batch))?);
         }
         Ok(tracked)
     }
@@ -213,7 +202,7 @@ impl UsageStore for SqliteUsageStore {
         let (since, until) =
             (query.since.map(Timestamp::as_millisecond), query.until.map(Timestamp::as_millisecond));
         let wanted = params![since, until, query.agent, query.model, query.preset, query.task, query.run];
-        self.database()?.read(|view| {
+        self.database.get()?.read(|view| {
             let mut statement = view.prepare_cached(&sql)?;
             let mut rows = statement.query(wanted)?;
             while let Some(row) = rows.next()? {

@@ -15,5 +15,6 @@ mod processes;
 mod records;
 mod refusals;
 mod report_form;
+mod run_store;
 mod stop;
 mod support;
