@@ -35,7 +35,9 @@ impl CodexAgent {
     }
 
     /// Opens the thread.
-    async fn open(&self, peer: Peer, task: &TaskSpec, has_key: bool) -> Result<Value, Stop> {
+    ///
+    /// The key of a preset counts even where somebody is logged in: a preset that is given and not used would deceive.
+    async fn open(&self, peer: Peer, task: &TaskSpec, environment: &Environment) -> Result<Value, Stop> {
         let refused = |kind| move |error: aiswitch_rpc::ErrorObject| TaskError::new(kind, error.message);
         let hello = codex::initialize(env!("CARGO_PKG_VERSION"));
         let reply = ask(&peer, "initialize", &hello, refused(ErrorKind::Protocol)).await?;
@@ -43,13 +45,18 @@ impl CodexAgent {
         peer.notify_untyped("initialized", &()).await.map_err(|_closed| Stop::Closed)?;
         let (method, mut params) = codex::open_thread(task, self.profile.sandbox);
         let account = ask(&peer, "account/read", &json!({}), refused(ErrorKind::Protocol)).await?;
-        if codex::needs_login(&account) {
-            if !has_key {
+        if codex::needs_login(&account) || environment.is_preset(codex::KEY) {
+            if environment.get(codex::KEY).is_none() {
                 return Err(Stop::Failed(TaskError::new(ErrorKind::Auth, "it is not logged in")));
+            }
+            let base_url = environment.shown(codex::BASE_URL);
+            if base_url.is_none() && environment.get(codex::BASE_URL).is_some() {
+                let message = format!("`{}` must stand in clear in the preset", codex::BASE_URL);
+                return Err(Stop::Failed(TaskError::new(ErrorKind::Config, message)));
             }
             let cwd = json!({"cwd": task.cwd});
             let config = ask(&peer, "config/read", &cwd, refused(ErrorKind::Protocol)).await?;
-            codex::use_key(&mut params, &config);
+            codex::use_key(&mut params, base_url, &config);
         }
         ask(&peer, method, &params, refused(ErrorKind::Config)).await
     }
@@ -61,8 +68,8 @@ impl CodexAgent {
         turn: &mut Option<Turn>,
     ) -> Result<(), Stop> {
         let peer = conversation.peer();
-        let has_key = conversation.environment().get(codex::KEY).is_some();
-        let opened = conversation.open(self.open(peer, task, has_key)).await?;
+        let environment = conversation.environment().clone();
+        let opened = conversation.open(self.open(peer, task, &environment)).await?;
         let Some(opened) = Turn::new(task, &opened) else {
             return Err(Stop::Failed(TaskError::new(
                 ErrorKind::Protocol,
@@ -104,8 +111,8 @@ impl Agent for CodexAgent {
         let options = Options::default().with_jsonrpc(JsonRpcMember::Optional);
         let mut conversation = Conversation::spawn(&launch, &context, options).await.map_err(refused)?;
         let peer = conversation.peer();
-        let has_key = conversation.environment().get(codex::KEY).is_some();
-        let opened = conversation.open(self.open(peer, &task, has_key)).await.map(drop);
+        let environment = conversation.environment().clone();
+        let opened = conversation.open(self.open(peer, &task, &environment)).await.map(drop);
         let ended = conversation.end(&opened).await;
         opened.map_or_else(|stop| Err(stop.into_error(&ended)), |()| Ok(()))
     }

@@ -31,6 +31,7 @@ mod resources;
 mod restart;
 mod rpc_agent;
 mod rpc_child;
+mod samples;
 mod sandbox;
 mod spec;
 mod worker;
@@ -55,6 +56,7 @@ pub use profile::Profile;
 pub use registry::{BuiltIn, built_in, built_ins};
 pub use resources::{Resource, Resources, Unenforced};
 pub use restart::{Restart, RestartPolicy, Restarts};
+pub use samples::{TreeSample, TreeSampler};
 pub use sandbox::Sandbox;
 pub use spec::{AgentSpec, Driver, SpecDuration};
 

@@ -21,7 +21,7 @@ pub(crate) use audit::AuditVerb;
 pub(crate) use echo::{Crash, EchoArgs};
 pub(crate) use locks::{LocksRunArgs, LocksVerb};
 pub(crate) use logs::{LogSearchArgs, LogsArgs};
-pub(crate) use presets::{PresetChange, PresetExport, PresetImport, PresetVerb};
+pub(crate) use presets::{PresetChange, PresetExport, PresetImport, PresetVerb, Tool};
 pub(crate) use python::PythonVerb;
 pub(crate) use run::{OutputFormat, RunArgs};
 pub(crate) use secrets::SecretsVerb;

@@ -10,7 +10,7 @@ use aiswitch_coordinator::{
     AgentId, FileFault, HomeError, PROMPT_BYTES_MAX, Preset, PresetName, RunError, RunId, nearest,
 };
 use aiswitch_env::{EnvError, SECRET_BYTES_MIN};
-use aiswitch_lock::LockError;
+use aiswitch_lock::{LockError, rusqlite};
 use aiswitch_tokens::UsageError;
 
 use crate::config::ConfigError;
@@ -139,6 +139,12 @@ pub(crate) enum Error {
     UnknownPreset { name: PresetName, nearest: Option<PresetName> },
     #[error("{place}: it is not in the form in which the tool that it is of writes")]
     ForeignForm { place: String },
+    #[error("`{path}` cannot be used as a database of cc-switch")]
+    ForeignDatabase {
+        path: PathBuf,
+        #[source]
+        source: rusqlite::Error,
+    },
     #[error(
         "`{path}` does not hold the value of variable `{name}` of preset `{preset}`, but `***REDACTED***`"
     )]
@@ -319,6 +325,11 @@ impl Error {
             Self::NotTrusted { .. } => Some("aiswitch trust --list shows those that are".into()),
             Self::TrustDamaged { .. } => Some("remove it, and trust again".into()),
             Self::EditorFailed { .. } => Some("name another with EDITOR".into()),
+            Self::ForeignDatabase { source, .. }
+                if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) =>
+            {
+                Some("end cc-switch, which uses it".into())
+            }
             Self::EmptyValue { .. } => Some("take its line out to remove it".into()),
             Self::RedactedValue { .. } => {
                 Some("export it there with --include-secrets, or write the value into it".into())

@@ -166,6 +166,16 @@ impl Environment {
         self.variables.get(name).map(|variable| &variable.value)
     }
 
+    /// The value of a variable that is no secret.
+    pub fn shown(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).filter(|variable| !variable.secret).map(|variable| variable.value.text())
+    }
+
+    /// Whether a preset sets a variable.
+    pub fn is_preset(&self, name: &str) -> bool {
+        self.variables.get(name).is_some_and(|variable| variable.origin == Origin::Preset)
+    }
+
     /// All variables, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Variable)> {
         self.variables.iter().map(|(name, variable)| (name.as_str(), variable))

@@ -256,8 +256,13 @@ pub(crate) fn resolve_one(
 }
 
 /// True for a variable name that speaks of a credential: `*KEY`, `*TOKEN*`, `*SECRET*`, `*PASSWORD*` and the like.
+///
+/// A limit such as `CLAUDE_CODE_MAX_OUTPUT_TOKENS` is none.
 pub fn looks_secret(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
+    if name.contains("MAX_") && name.ends_with("_TOKENS") {
+        return false;
+    }
     ["TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL"].iter().any(|word| name.contains(word))
         || name.ends_with("KEY")
         || name.contains("_KEY_")

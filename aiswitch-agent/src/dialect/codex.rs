@@ -23,6 +23,9 @@ use crate::{AgentEvent, Decision, Sandbox, ToolPhase};
 /// The variable with the key that Codex uses when nobody is logged in.
 pub(crate) const KEY: &str = "CODEX_API_KEY";
 
+/// The variable with the base URL that goes with the key; Codex itself does not heed it.
+pub(crate) const BASE_URL: &str = "OPENAI_BASE_URL";
+
 /// Where Codex finds its provider unless its config says otherwise.
 const OPENAI_BASE_URL: &str = "https://api.openai.com/v1";
 
@@ -89,9 +92,11 @@ pub(crate) fn needs_login(reply: &Value) -> bool {
 
 /// Has a thread use the key of [`KEY`], as `codex exec` does and the app-server does not.
 ///
-/// The thread gets a provider of its own for it, so that no key passes through here and none is kept on disk.
-pub(crate) fn use_key(params: &mut Value, config: &Value) {
-    let base_url = config["config"]["openai_base_url"].as_str().unwrap_or(OPENAI_BASE_URL);
+/// The thread gets a provider of its own for it, so that no key passes through here and none is kept on disk. A preset
+/// that says where it leads is heeded before Codex's own config.
+pub(crate) fn use_key(params: &mut Value, base_url: Option<&str>, config: &Value) {
+    let own = || config["config"]["openai_base_url"].as_str();
+    let base_url = base_url.or_else(own).unwrap_or(OPENAI_BASE_URL);
     let provider = json!({"name": "OpenAI", "base_url": base_url, "env_key": KEY, "wire_api": "responses"});
     params["modelProvider"] = json!("openai-key");
     params["config"] = json!({"model_providers.openai-key": provider});

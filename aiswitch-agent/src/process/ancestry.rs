@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use super::{GUARD_MARKER, MARKER};
+use rustix::process::Pid;
+
+use super::{GUARD_MARKER, MARKER, ProcessStat};
 
 /// How many processes above this one are looked at; more are a chain that somebody made to hide.
 const ANCESTORS_MAX: usize = 1000;
@@ -15,26 +17,24 @@ const ANCESTORS_MAX: usize = 1000;
 pub fn mark_above() -> Option<String> {
     let mut pid = std::process::id();
     for _ in 0..ANCESTORS_MAX {
-        if let Some(mark) = mark_of(pid) {
+        if let Some(mark) = mark_of(pid, &[MARKER, GUARD_MARKER]) {
             return Some(mark);
         }
-        pid = parent_of(pid)?;
+        let process = Pid::from_raw(i32::try_from(pid).ok()?)?;
+        pid = ProcessStat::of(process)?.parent?.as_raw_pid().unsigned_abs();
     }
     Some(String::new())
 }
 
-fn mark_of(pid: u32) -> Option<String> {
+/// Whether a process is a guard.
+pub(crate) fn is_guard(process: Pid) -> bool {
+    mark_of(process.as_raw_pid().unsigned_abs(), &[GUARD_MARKER]).is_some()
+}
+
+fn mark_of(pid: u32, names: &[&str]) -> Option<String> {
     let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
     environ.split(|byte| *byte == 0).find_map(|variable| {
         let (name, mark) = std::str::from_utf8(variable).ok()?.split_once('=')?;
-        [MARKER, GUARD_MARKER].contains(&name).then(|| mark.to_owned())
+        names.contains(&name).then(|| mark.to_owned())
     })
-}
-
-/// The parent of a process; `None` for the first one of all.
-fn parent_of(pid: u32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // proc_pid_stat(5): the name stands in brackets and may hold any character; behind it come the state and the parent.
-    let parent = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    (parent != 0).then_some(parent)
 }

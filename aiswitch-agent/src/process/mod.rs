@@ -9,8 +9,10 @@ mod output;
 mod program;
 mod replace;
 mod sweep;
+mod tree;
 mod version;
 
+pub(crate) use ancestry::is_guard;
 pub use ancestry::mark_above;
 pub(crate) use child::{Child, Ended, Exit, Pipes, over};
 pub use foreground::foreground;
@@ -21,4 +23,5 @@ pub use program::Launch;
 pub(crate) use program::find_program;
 pub use replace::become_program;
 pub use sweep::{MARKER, reclaim, sweep};
+pub(crate) use tree::{ProcessStat, tree};
 pub(crate) use version::{VERSION_TIMEOUT, ask_version};

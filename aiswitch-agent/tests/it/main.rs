@@ -7,6 +7,7 @@ mod command;
 mod guard;
 mod live;
 mod rpc;
+mod samples;
 mod sandbox;
 mod support;
 mod vendor;

@@ -115,6 +115,8 @@ pub(crate) struct PresetExport {
 pub(crate) enum Tool {
     /// The aiswitch that was written in Python: its folder, and its blocks in shell files
     Aiswitch,
+    /// cc-switch: its database, and the copies that it has made of that
+    CcSwitch,
 }
 
 fn assignment(text: &str) -> Result<(String, String), String> {

@@ -1,22 +1,27 @@
 //! `aiswitch preset import` and `aiswitch preset export`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{Write, stdin};
 use std::iter::successors;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use aiswitch_coordinator::{Preset, PresetName};
-use aiswitch_env::{DataKeys, FlatPreset, Secret, ValueSource, check_name, check_value, looks_secret};
+use aiswitch_env::{
+    DataKeys, FlatPreset, Redactor, Secret, ValueSource, check_name, check_value, looks_secret,
+};
 use serde::Serialize;
 
-use crate::args::{PresetExport, PresetImport};
+use crate::args::{PresetExport, PresetImport, Tool};
 use crate::caller::{Caller, absolute};
 use crate::commands::secrets::seal;
 use crate::error::Error;
 use crate::exit::Code;
-use crate::import::{ClearCopy, Foreign, PROMISE, folders, name_all, purge, read, shell_files};
+use crate::import::{
+    ClearCopy, Foreign, Found, PROMISE, PassedOver, database, folders, live_files, name_all, purge, read,
+    shell_files,
+};
 use crate::output::human::table;
 use crate::output::{Output, ask};
 use crate::vault::{Presets, Vault, own_values};
@@ -26,11 +31,14 @@ use crate::yaml_edit;
 #[derive(Debug, Serialize)]
 struct ImportView<'f> {
     presets: Vec<PresetView<'f>>,
+    passed_over: Vec<PassedOver>,
     /// Whether presets were written; `false` for a look, and where there was nothing to do.
     written: bool,
     /// Files that hold values in clear.
     clear_copies: Vec<PathBuf>,
     purged: bool,
+    /// Files that hold values in clear for the agents that read them; they are left alone.
+    also_in: Vec<PathBuf>,
 }
 
 /// One preset that is taken over.
@@ -65,12 +73,23 @@ pub(super) fn import(
     caller: &Caller,
     output: &Output,
 ) -> Result<Code, Error> {
-    let sources = match &args.path {
-        Some(path) => vec![absolute(path.clone())?],
-        None => caller.foreign_sources(folders, shell_files)?,
+    let sources = match (&args.path, args.from) {
+        (Some(path), _) => vec![absolute(path.clone())?],
+        (None, Some(Tool::CcSwitch)) => {
+            database(&caller.user_dir().ok_or(Error::NoHome)?).into_iter().collect()
+        }
+        (None, _) => caller.foreign_sources(folders, shell_files)?,
     };
-    let found = sources.iter().map(|path| read(path)).collect::<Result<Vec<_>, Error>>()?;
-    let found = name_all(found.into_iter().flatten().collect());
+    let (mut found, mut passed_over) = (Vec::new(), Vec::new());
+    for path in &sources {
+        let Found { presets, passed_over: more } = read(path)?;
+        found.extend(presets);
+        passed_over.extend(more);
+    }
+    for PassedOver { name, reason } in &passed_over {
+        output.note(&format!("`{name}` is not taken over: {reason}"));
+    }
+    let found = name_all(found);
     if found.is_empty() {
         return Err(Error::NothingToImport);
     }
@@ -92,11 +111,51 @@ pub(super) fn import(
     let copies: BTreeSet<&ClearCopy> = found.iter().flat_map(|(_, foreign)| &foreign.copies).collect();
     if args.purge && !copies.is_empty() && (args.yes || confirm(&copies, caller)?) {
         vault.privileged("preset.purge", &plan.names())?;
-        copies.iter().try_for_each(|copy| purge(copy))?;
+        let secrets: Vec<&Secret> = secrets(&found).collect();
+        copies.iter().try_for_each(|copy| purge(copy, &secrets))?;
         plan.purged = true;
     }
-    plan.show(copies.iter().map(|copy| copy.path().to_owned()).collect(), output);
+    let places = Places {
+        passed_over,
+        clear_copies: copies.iter().map(|copy| copy.path().to_owned()).collect(),
+        also_in: also_in(&found, &copies, caller)?,
+    };
+    plan.show(places, output);
     Ok(Code::Completed)
+}
+
+/// The values that are not to stand in clear anywhere.
+fn secrets(found: &[(PresetName, Foreign)]) -> impl Iterator<Item = &Secret> {
+    let values = found.iter().flat_map(|(_, foreign)| &foreign.values);
+    values.filter(|(name, value)| ValueSource::in_clear(name, value).is_none()).map(|(_, value)| value)
+}
+
+/// The files of agents that hold what cc-switch has given to them.
+///
+/// # Errors
+/// One cannot be read.
+fn also_in(
+    found: &[(PresetName, Foreign)],
+    copies: &BTreeSet<&ClearCopy>,
+    caller: &Caller,
+) -> Result<Vec<PathBuf>, Error> {
+    let user = caller.user_dir().filter(|_| copies.iter().any(|copy| matches!(copy, ClearCopy::Database(_))));
+    let redactor = Redactor::new(secrets(found));
+    let mut also_in = Vec::new();
+    for path in user.iter().flat_map(|user| live_files(user)) {
+        let searched = File::open(&path).and_then(|file| redactor.search(file, 1));
+        if !searched.map_err(|source| Error::Unreadable { path: path.clone(), source })?.is_empty() {
+            also_in.push(path);
+        }
+    }
+    Ok(also_in)
+}
+
+/// Where values stand that are not taken over, or stand in clear.
+struct Places {
+    passed_over: Vec<PassedOver>,
+    clear_copies: Vec<PathBuf>,
+    also_in: Vec<PathBuf>,
 }
 
 /// What is to be taken over.
@@ -192,9 +251,10 @@ impl<'f> Plan<'f> {
         Ok(presets)
     }
 
-    fn show(self, clear_copies: Vec<PathBuf>, output: &Output) {
-        let view =
-            ImportView { presets: self.views, written: self.written, clear_copies, purged: self.purged };
+    fn show(self, places: Places, output: &Output) {
+        let Places { passed_over, clear_copies, also_in } = places;
+        let (written, purged) = (self.written, self.purged);
+        let view = ImportView { presets: self.views, passed_over, written, clear_copies, purged, also_in };
         output.result(&view, || view.text());
         match (view.clear_copies.len(), view.purged) {
             (0, _) => {}
@@ -204,6 +264,9 @@ impl<'f> Plan<'f> {
             (count, false) => {
                 output.note(&format!("{count} files still hold values in clear; --purge removes those"));
             }
+        }
+        for path in &view.also_in {
+            output.note(&format!("{} holds one in clear too, for the agent that reads it", path.display()));
         }
     }
 }

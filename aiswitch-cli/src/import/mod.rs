@@ -1,5 +1,6 @@
 //! Presets that other tools keep: their files read into one form. Nothing is changed here but by a purge.
 
+mod cc_switch;
 mod purge;
 mod python;
 mod shell_block;
@@ -10,10 +11,12 @@ use std::path::{Path, PathBuf};
 
 use aiswitch_coordinator::{Preset, PresetName};
 use aiswitch_env::Secret;
+use serde::Serialize;
 
 use crate::config::{parse_presets, read_presets, read_text};
 use crate::error::Error;
 
+pub(crate) use cc_switch::{database, live_files};
 pub(crate) use purge::{PROMISE, overwrite, purge};
 pub(crate) use python::{folders, shell_files};
 
@@ -22,6 +25,27 @@ const REDACTED: &str = "***REDACTED***";
 
 /// The longest name of a preset, in bytes.
 const NAME_BYTES_MAX: usize = 64;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) presets: Vec<Foreign>,
+    pub(crate) passed_over: Vec<PassedOver>,
+}
+
+/// What another tool keeps and cannot be a preset.
+#[derive(Debug, Serialize)]
+pub(crate) struct PassedOver {
+    /// What it is called there.
+    pub(crate) name: String,
+    pub(crate) reason: &'static str,
+}
+
+impl From<Vec<Foreign>> for Found {
+    fn from(presets: Vec<Foreign>) -> Self {
+        Self { presets, passed_over: Vec::new() }
+    }
+}
 
 /// A preset of another tool.
 #[derive(Debug)]
@@ -43,13 +67,15 @@ pub(crate) enum ClearCopy {
     File(PathBuf),
     /// The marked blocks of a file of a shell.
     Blocks(PathBuf),
+    /// Some texts of a database.
+    Database(PathBuf),
 }
 
 impl ClearCopy {
     /// The file.
     pub(crate) fn path(&self) -> &Path {
         match self {
-            Self::File(path) | Self::Blocks(path) => path,
+            Self::File(path) | Self::Blocks(path) | Self::Database(path) => path,
         }
     }
 }
@@ -78,17 +104,20 @@ impl Foreign {
 ///
 /// # Errors
 /// It cannot be read, or is of no tool that is known.
-pub(crate) fn read(path: &Path) -> Result<Vec<Foreign>, Error> {
+pub(crate) fn read(path: &Path) -> Result<Found, Error> {
     let found = fs::metadata(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
     if found.is_dir() {
-        return python::read_folder(path);
+        return python::read_folder(path).map(Found::from);
+    }
+    if cc_switch::is_database(path)? {
+        return cc_switch::read(path);
     }
     let text = read_text(path)?;
     if text.trim_start().starts_with('{') && parse_presets(&text).is_err() {
-        return python::read_export(path, &text);
+        return python::read_export(path, &text).map(Found::from);
     }
     if shell_block::is_there(&text) {
-        return shell_block::read(path, &text);
+        return shell_block::read(path, &text).map(Found::from);
     }
     let own = |(name, preset): (PresetName, Preset)| Foreign {
         was: name.to_string(),
@@ -96,7 +125,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Foreign>, Error> {
         values: BTreeMap::new(),
         copies: Vec::new(),
     };
-    Ok(read_presets(path)?.into_iter().map(own).collect())
+    Ok(read_presets(path)?.into_iter().map(own).collect::<Vec<_>>().into())
 }
 
 /// Gives every preset a name of its own; what is the same under the same name becomes one.

@@ -5,9 +5,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use aiswitch_env::Secret;
 use aiswitch_lock::replace_file;
 
-use super::{ClearCopy, shell_block};
+use super::{ClearCopy, cc_switch, shell_block};
 use crate::config::read_text;
 use crate::error::Error;
 
@@ -15,11 +16,11 @@ use crate::error::Error;
 pub(crate) const PROMISE: &str = "flash drives, file systems that copy on write, backups and snapshots may still \
                                   hold them: whoever must be sure renews the keys at their providers";
 
-/// Overwrites and removes a copy.
+/// Overwrites and removes a copy, or takes these values out of one that holds more than them.
 ///
 /// # Errors
 /// It cannot be read or written.
-pub(crate) fn purge(copy: &ClearCopy) -> Result<(), Error> {
+pub(crate) fn purge(copy: &ClearCopy, values: &[&Secret]) -> Result<(), Error> {
     let path = copy.path();
     let unreadable = |source| Error::Unreadable { path: path.to_owned(), source };
     // Files of shells are often links into a folder under version control.
@@ -34,6 +35,7 @@ pub(crate) fn purge(copy: &ClearCopy) -> Result<(), Error> {
             replace_file(&path, text.as_bytes(), mode)
                 .map_err(|source| Error::Unwritable { path: path.clone(), source })
         }
+        ClearCopy::Database(_) => cc_switch::blank(&path, values),
     }
 }
 

@@ -11,6 +11,7 @@ mod sandbox;
 mod audit;
 mod bad_input;
 mod canary;
+mod cc_switch;
 mod config;
 mod documented;
 mod edit;

@@ -1,5 +1,6 @@
 //! `aiswitch run` with the real agent CLIs: right answers, right figures, honest ends, nothing left.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -9,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::agents;
+use crate::harness::configure;
 use crate::llm::{Api, Ended, MockLlm};
 use crate::sandbox::{PRESET, Sandbox, holds_within};
 
@@ -91,6 +93,32 @@ fn claude_completes() {
 #[test]
 fn codex_completes() {
     completes("codex");
+}
+
+#[test]
+fn codex_goes_where_the_preset_leads_with_the_presets_key_whoever_is_logged_in() {
+    let Some((llm, sandbox)) = set_up(&["codex"]) else { return };
+    let folder = sandbox.home().join(".codex");
+    fs::write(folder.join("config.toml"), "openai_base_url = \"http://127.0.0.1:9/v1\"\n").unwrap();
+    fs::write(folder.join("auth.json"), json!({"OPENAI_API_KEY": "sk-of-another-login"}).to_string())
+        .unwrap();
+    let presets = json!({"presets": {"gateway": {"variables":
+        {"CODEX_API_KEY": "env:GATEWAY_KEY", "OPENAI_BASE_URL": format!("{}/v1", llm.url())}}}});
+    configure(&sandbox, "presets.yaml", &presets.to_string());
+    let mut command = sandbox.aiswitch();
+    command.args([
+        "run",
+        "--preset",
+        "gateway",
+        "-a",
+        "codex",
+        "--json",
+        "-p",
+        "Say hello [[mock text=HELLO]]",
+    ]);
+    let report = report(&command.env("GATEWAY_KEY", "sk-of-the-gateway").output().unwrap());
+    assert_eq!(part(&report, "codex")["answer"], "HELLO", "{report:#}");
+    assert!(llm.requests().iter().any(|request| request.ended == Some(Ended::Answered(200))));
 }
 
 #[test]

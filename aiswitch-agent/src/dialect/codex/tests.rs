@@ -177,12 +177,16 @@ fn every_mode_but_yolo_has_a_sandbox_and_asks() {
 
 #[test]
 fn a_thread_uses_the_key_of_the_environment_at_the_providers_own_address() {
-    for (config, base_url) in [
-        (json!({"config": {"openai_base_url": null}}), "https://api.openai.com/v1"),
-        (json!({"config": {"openai_base_url": "http://127.0.0.1:1/v1"}}), "http://127.0.0.1:1/v1"),
+    let [none, own] = [Value::Null, json!("http://127.0.0.1:1/v1")]
+        .map(|base_url| json!({"config": {"openai_base_url": base_url}}));
+    for (preset, config, base_url) in [
+        (None, &none, "https://api.openai.com/v1"),
+        (None, &own, "http://127.0.0.1:1/v1"),
+        (Some("https://gateway.example/v1"), &none, "https://gateway.example/v1"),
+        (Some("https://gateway.example/v1"), &own, "https://gateway.example/v1"),
     ] {
         let mut params = json!({});
-        use_key(&mut params, &config);
+        use_key(&mut params, preset, config);
         assert_eq!(params["modelProvider"], "openai-key");
         let provider = &params["config"]["model_providers.openai-key"];
         assert_eq!(
