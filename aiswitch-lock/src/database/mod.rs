@@ -138,7 +138,7 @@ impl Database {
     ) -> Result<T, DatabaseError> {
         let _passed = pass(&self.gate, &self.path, "write")?;
         // SQLite goes on with a file that has lost its name, where nobody would find what was written.
-        if !door::check_file(&self.path)?.is_some_and(|file| (file.dev(), file.ino()) == self.file) {
+        if door::check_file(&self.path)?.is_none_or(|file| (file.dev(), file.ino()) != self.file) {
             return Err(DatabaseError::Gone { path: self.path.clone() });
         }
         transact(locked(&self.writer), TransactionBehavior::Immediate, change)
