@@ -203,6 +203,9 @@ pub enum HomeError {
         #[source]
         source: LockError,
     },
+    /// What agents used cannot be read.
+    #[error(transparent)]
+    Usage(Box<aiswitch_tokens::UsageError>),
     /// The database of runs cannot be used.
     #[error(transparent)]
     Database(Box<DatabaseError>),

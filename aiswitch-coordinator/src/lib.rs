@@ -3,6 +3,7 @@
 mod aggregate;
 mod audit;
 mod clock;
+mod consistency;
 mod coordinator;
 mod cut;
 mod error;
@@ -18,6 +19,7 @@ mod plan;
 mod process_mark;
 mod ready;
 mod report;
+mod retention;
 mod run;
 mod run_store;
 mod runs;
@@ -31,6 +33,7 @@ pub use audit::{
     AUDIT_FILE_BYTES_MAX, AUDIT_TEXT_BYTES_MAX, Actor, Audit, AuditBreak, AuditDecision, AuditEntry,
     AuditFault, AuditLine, AuditLog, AuditVerdict, Channel,
 };
+pub use consistency::StateProblem;
 pub use coordinator::{Coordinator, PlannedLaunch, PlannedVariable};
 pub use error::{HomeError, RunError};
 pub use event::{EVENT_VERSION, RunEvent, RunEventKind};
@@ -51,6 +54,7 @@ pub use report::{
     AgentReport, Answer, Outcome, REPORT_VERSION, RunId, RunIdError, RunMode, RunReport, RunStatus,
     TaskReport,
 };
+pub use retention::{Expired, Retention};
 pub use run_store::{
     AgentRecord, MemoryRunStore, PROMPT_START_BYTES_MAX, RunRecordSummary, RunState, RunStore, SqliteRunStore,
 };

@@ -34,6 +34,11 @@ impl RunId {
     pub(crate) fn at(time: DateTime<Utc>) -> Self {
         Self(Ulid::from_datetime(time::SystemTime::from(time)))
     }
+
+    /// When the run started.
+    pub(crate) fn made_at(self) -> DateTime<Utc> {
+        self.0.datetime().into()
+    }
 }
 
 impl FromStr for RunId {

@@ -430,7 +430,9 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
             Ok(Err(error)) => vec![not_kept(&error)],
             Err(error) => vec![format!("how the run is is not kept: {}", panic_message(error))],
         };
-        warnings.into_iter().for_each(|warning| self.warn(warning));
+        for warning in warnings {
+            self.warn(warning);
+        }
     }
 
     fn audited(&mut self, written: Result<(), String>) {

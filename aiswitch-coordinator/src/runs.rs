@@ -100,7 +100,8 @@ impl<'a> Runs<'a> {
         Ok(Events { path, lines: BufReader::new(file), line: 0 })
     }
 
-    fn folders(self) -> Result<Vec<RunId>, HomeError> {
+    /// The runs that have a folder, in no order.
+    pub(crate) fn folders(self) -> Result<Vec<RunId>, HomeError> {
         self.home.check()?;
         let path = self.home.runs_dir();
         let entries = match std::fs::read_dir(&path) {

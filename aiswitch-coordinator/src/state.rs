@@ -73,6 +73,17 @@ impl State {
         on_a_thread(act).await
     }
 
+    /// Has the views show what the store holds.
+    ///
+    /// # Cancel safety
+    /// What was begun is done to its end.
+    pub(crate) async fn show(self) -> Result<(), HomeError> {
+        match self.views {
+            Some(views) => views.refresh(self.store).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
     /// Keeps what one run has to say, and shows it; tells what could not be shown.
     ///
     /// # Cancel safety
@@ -117,17 +128,36 @@ async fn on_a_thread<T: Send + 'static>(
     }
 }
 
-/// Writes both views, if the store says something else than they do.
+/// Has every view show what the store holds; names those that were damaged before.
 fn show(home: &Home, store: &dyn RunStore) -> Result<Vec<Replaced>, HomeError> {
+    let mut replaced = Vec::new();
+    for (path, name, list) in shown(home, store)? {
+        replaced.extend(write_view(&path, name, &list)?);
+    }
+    Ok(replaced)
+}
+
+/// The views that are there and do not show what the store holds.
+pub(crate) fn are_views_behind(home: &Home, store: &dyn RunStore) -> Result<Vec<PathBuf>, HomeError> {
+    let is_behind = |(path, name, list): &(PathBuf, &str, Value)| match View::read(path) {
+        Ok(Some(view)) => view.v <= VIEW_VERSION && view.lists.get(*name) != Some(list),
+        Ok(None) => false,
+        Err(_) => true,
+    };
+    Ok(shown(home, store)?.into_iter().filter(is_behind).map(|(path, ..)| path).collect())
+}
+
+/// What each view is to show: its file, the name of its list, and the list.
+fn shown(home: &Home, store: &dyn RunStore) -> Result<[(PathBuf, &'static str, Value); 2], HomeError> {
     let mut tasks = store.runs(TASKS_KEPT_MAX)?;
     tasks.reverse();
     let mut agents = store.agents()?;
     agents.retain(|agent| agent.process.is_there());
-    let replaced = [
-        write_view(&home.tasks_file(), "tasks", &tasks)?,
-        write_view(&home.agents_file(), "agents", &agents)?,
-    ];
-    Ok(replaced.into_iter().flatten().collect())
+    Ok([(home.tasks_file(), "tasks", value(&tasks)), (home.agents_file(), "agents", value(&agents))])
+}
+
+fn value(list: &impl Serialize) -> Value {
+    serde_json::to_value(list).expect("a record has string keys and UTF-8 paths")
 }
 
 /// A view that was damaged, and was written anew.
@@ -143,30 +173,44 @@ impl std::fmt::Display for Replaced {
     }
 }
 
-/// What a view says beside its list.
+/// A view as it stands.
 #[derive(Deserialize)]
-struct Head {
+struct View {
     v: u32,
     #[serde(default)]
     generation: u64,
+    #[serde(flatten)]
+    lists: Map<String, Value>,
+}
+
+impl View {
+    /// The view in a file; `None` where there is none.
+    fn read(path: &Path) -> Result<Option<Self>, HomeError> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(HomeError::io("read", path)(error)),
+        };
+        let damaged = |source: serde_json::Error| HomeError::Damaged {
+            path: path.to_owned(),
+            line: source.line(),
+            source,
+        };
+        serde_json::from_str(&text).map(Some).map_err(damaged)
+    }
 }
 
 /// Writes a list into a view, one generation on, unless it stands there already.
 ///
 /// The caller holds the lock of the views and has made the list with it. A view of a later version is left alone.
-pub(crate) fn write_view(
-    path: &Path,
-    name: &str,
-    list: &impl Serialize,
-) -> Result<Option<Replaced>, HomeError> {
-    let list = serde_json::to_value(list).expect("a record has string keys and UTF-8 paths");
-    let (generation, replaced) = match read_view(path) {
+fn write_view(path: &Path, name: &str, list: &Value) -> Result<Option<Replaced>, HomeError> {
+    let (generation, replaced) = match View::read(path) {
         Ok(None) => (0, None),
-        Ok(Some((_, Head { v: version, .. }))) if version > VIEW_VERSION => {
+        Ok(Some(View { v: version, .. })) if version > VIEW_VERSION => {
             return Err(HomeError::Version { path: path.to_owned(), version });
         }
-        Ok(Some((document, _))) if document.get(name) == Some(&list) => return Ok(None),
-        Ok(Some((_, Head { generation, .. }))) => (generation, None),
+        Ok(Some(view)) if view.lists.get(name) == Some(list) => return Ok(None),
+        Ok(Some(view)) => (view.generation, None),
         Err(HomeError::Damaged { path, line, .. }) => (0, Some(Replaced { path, line })),
         Err(error) => return Err(error),
     };
@@ -181,18 +225,4 @@ pub(crate) fn write_view(
     replace_file(path, &text, FILE_MODE)
         .map_err(|source| HomeError::Replace { path: path.to_owned(), source })?;
     Ok(replaced)
-}
-
-/// A view as it stands; `None` where there is none.
-fn read_view(path: &Path) -> Result<Option<(Map<String, Value>, Head)>, HomeError> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(HomeError::io("read", path)(error)),
-    };
-    let damaged =
-        |source: serde_json::Error| HomeError::Damaged { path: path.to_owned(), line: source.line(), source };
-    let document: Map<String, Value> = serde_json::from_str(&text).map_err(damaged)?;
-    let head = Head::deserialize(Value::Object(document.clone())).map_err(damaged)?;
-    Ok(Some((document, head)))
 }
