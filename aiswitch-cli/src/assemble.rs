@@ -66,6 +66,7 @@ pub(crate) fn run(
                     .or_else(|| spec.preset.clone())
                     .or_else(|| shell_preset.clone())
                     .or_else(|| config.preset.clone()),
+                snapshot: None,
                 model: pick.model.clone().or_else(|| args.model.clone()).or_else(|| spec.model.clone()),
                 timeout: if args.timeout.is_some() { None } else { spec.timeout.map(|time| time.0) },
             });

@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use aiswitch_agent::{AgentSpec, BuiltIn, SpecDuration, built_ins};
-use aiswitch_coordinator::{AgentId, Home, LogLevel, PermissionMode, Preset, PresetName, nearest};
+use aiswitch_coordinator::{AgentId, Home, LogLevel, PermissionMode, Preset, PresetName, Retention, nearest};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -88,6 +88,41 @@ pub(crate) struct Coordination {
     /// From which level on the logs keep what happens: `trace`, `debug`, `info` (the default), `warn` or `error`.
     #[serde(default)]
     pub(crate) log_level: Option<LogLevel>,
+    /// How long runs and logs are kept, and how much of them; the oldest goes first.
+    #[serde(default)]
+    pub(crate) retention: RetentionSpec,
+}
+
+/// How long runs and logs are kept, and how much of them.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RetentionSpec {
+    /// How old a run may become: `12h`, `30d`; 90 days without it.
+    #[serde(default)]
+    runs: Option<SpecDuration>,
+    /// How much all runs may take together, in MiB; 5120 without it.
+    #[serde(default)]
+    runs_mb: Option<u64>,
+    /// How old the lines of a log may become, once its file was put away; 30 days without it.
+    #[serde(default)]
+    logs: Option<SpecDuration>,
+    /// How much all files of logs that were put away may take together, in MiB; 1024 without it.
+    #[serde(default)]
+    logs_mb: Option<u64>,
+}
+
+impl RetentionSpec {
+    /// What it says, and what holds where it says nothing.
+    pub(crate) fn retention(self) -> Retention {
+        let built_in = Retention::default();
+        let bytes = |mebibytes: Option<u64>| mebibytes.map(|mebibytes| mebibytes.saturating_mul(1024 * 1024));
+        Retention {
+            run_age_max: self.runs.map_or(built_in.run_age_max, |age| age.0),
+            run_bytes_max: bytes(self.runs_mb).unwrap_or(built_in.run_bytes_max),
+            log_age_max: self.logs.map_or(built_in.log_age_max, |age| age.0),
+            log_bytes_max: bytes(self.logs_mb).unwrap_or(built_in.log_bytes_max),
+        }
+    }
 }
 
 impl Config {

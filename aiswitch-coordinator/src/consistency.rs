@@ -4,16 +4,14 @@ use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use aiswitch_lock::FileLockManager;
 use aiswitch_lock::database::DatabaseError;
 use aiswitch_tokens::{SqliteUsageStore, UsageError};
 use serde::Serialize;
 
 use crate::error::HomeError;
 use crate::run_store::{RunRecordSummary, RunState, RunStore, SqliteRunStore, prompt_start};
-use crate::state::{State, Views, are_views_behind};
+use crate::state::{State, are_views_behind};
 use crate::{Home, RunEventKind, RunId, clock};
 
 /// Something in which what a home keeps does not agree.
@@ -105,7 +103,7 @@ impl Home {
     pub async fn mend_state(&self) -> Result<Vec<StateProblem>, HomeError> {
         let problems = self.state_problems()?;
         let mut mended = Vec::new();
-        let store: Arc<dyn RunStore> = Arc::new(SqliteRunStore::at(self.runs_file()));
+        let store = SqliteRunStore::at(self.runs_file());
         for problem in &problems {
             match problem {
                 StateProblem::Damaged { path, .. } => put_aside(path)?,
@@ -118,9 +116,7 @@ impl Home {
             mended.push(problem.clone());
         }
         if !mended.is_empty() && self.runs_file().exists() {
-            let locks = FileLockManager::open(self.locks_dir()).map_err(HomeError::Lock)?;
-            let views = Views { home: self.clone(), locks: Arc::new(locks) };
-            let state = State::new(store, Some(views));
+            let state = State::of_home(self)?;
             state.clone().reclaim().await?;
             state.show().await?;
         }

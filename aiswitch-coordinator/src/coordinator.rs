@@ -18,7 +18,7 @@ use crate::part::{not_started, with_hint};
 use crate::ready::Ready;
 use crate::run::{Records, Run, Start};
 use crate::run_store::{RunStore, SqliteRunStore};
-use crate::state::{State, Views};
+use crate::state::{State, StateFiles};
 use crate::{
     Actor, Audit, AuditDecision, AuditEntry, Channel, Home, Order, Plan, RunError, RunEvent, RunId, RunReport,
 };
@@ -33,11 +33,11 @@ pub struct Coordinator {
     pub(crate) ambient: Ambient,
     pub(crate) presets: BTreeMap<PresetName, Preset>,
     pub(crate) keys: DataKeys,
-    home: Option<Home>,
+    pub(crate) home: Option<Home>,
     locks: Option<Arc<dyn LockManager>>,
-    limits: Limits,
-    guard: Option<Guard>,
-    caller: Caller,
+    pub(crate) limits: Limits,
+    pub(crate) guard: Option<Guard>,
+    pub(crate) caller: Caller,
     usage: Option<Arc<dyn UsageStore>>,
     runs: Option<Arc<dyn RunStore>>,
 }
@@ -282,7 +282,7 @@ impl Coordinator {
     }
 
     /// What writes the audit log; `None` without a home.
-    fn audit(&self) -> Result<Option<Audit>, RunError> {
+    pub(crate) fn audit(&self) -> Result<Option<Audit>, LockError> {
         let Some(home) = &self.home else { return Ok(None) };
         Ok(Some(Audit::new(home.clone(), self.lock_manager(home)?)))
     }
@@ -293,12 +293,12 @@ impl Coordinator {
             return Ok(self.runs.clone().map(|store| State::new(store, None)));
         };
         let store = self.runs.clone().unwrap_or_else(|| Arc::new(SqliteRunStore::at(home.runs_file())));
-        let views = Views { home: home.clone(), locks: self.lock_manager(home)? };
-        Ok(Some(State::new(store, Some(views))))
+        let files = StateFiles { home: home.clone(), locks: self.lock_manager(home)? };
+        Ok(Some(State::new(store, Some(files))))
     }
 
     /// Where locks are taken from.
-    fn lock_manager(&self, home: &Home) -> Result<Arc<dyn LockManager>, LockError> {
+    pub(crate) fn lock_manager(&self, home: &Home) -> Result<Arc<dyn LockManager>, LockError> {
         Ok(match &self.locks {
             Some(locks) => Arc::clone(locks),
             None => Arc::new(FileLockManager::open(home.locks_dir())?),

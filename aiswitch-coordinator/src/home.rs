@@ -22,6 +22,7 @@ pub(crate) const FOLDER_MODE: u32 = 0o700;
 /// state/runs.db                how all runs are, and which agents work now
 /// state/agents.json            a view of it: the agents that work now
 /// state/tasks.json             a view of it: the last runs
+/// state/env.json               which agent runs under which preset
 /// state/usage.db               what agents used
 /// audit/audit.head             how far the audit log reaches
 /// audit/audit-NUMBER.jsonl     its lines, from this number on
@@ -75,6 +76,11 @@ impl Home {
     /// A view: the last runs. To change it changes nothing.
     pub fn tasks_file(&self) -> PathBuf {
         self.state_dir().join("tasks.json")
+    }
+
+    /// Which agent runs under which preset, the snapshots, and the switches.
+    pub fn env_file(&self) -> PathBuf {
+        self.state_dir().join("env.json")
     }
 
     /// What agents used, over all runs.

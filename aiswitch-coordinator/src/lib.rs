@@ -25,6 +25,7 @@ mod run_store;
 mod runs;
 mod state;
 mod strict;
+mod switch;
 mod used;
 
 pub use aggregate::{HAND_OVER_BYTES_MAX, aggregate_results, hand_over};
@@ -63,12 +64,19 @@ pub use state::TASKS_KEPT_MAX;
 
 pub use strict::{FileFault, HomeProblem, check_private};
 
+pub use switch::{
+    Binding, ChangeKind, EnvChange, EnvNotice, EnvRecords, EnvState, SNAPSHOTS_KEPT_MAX, SWITCHES_KEPT_MAX,
+    SwitchError, SwitchOptions, SwitchProbe, SwitchProblem, SwitchRecord, SwitchStep, Switched,
+    TURN_TIMEOUT_DEFAULT, ValidationResult, env_methods,
+};
+
 // What a program that uses this crate alone needs to fill a plan and read a report.
 pub use aiswitch_agent::{
-    Agent, AgentId, AgentSpec, Decision, Denial, Driver, ErrorKind, Guard, Limits, MemoryAgent,
-    PermissionMode, TaskError, TaskResult, TaskSpec, TaskStatus, ToolPhase, built_in, built_ins, guard_main,
+    Agent, AgentId, AgentSpec, Decision, Denial, Driver, ErrorKind, Guard, Limits, LiveAgent, LiveError,
+    MemoryAgent, PermissionMode, Replay, RestartPolicy, Role, TaskError, TaskResult, TaskSpec, TaskStatus,
+    ToolPhase, Turn, built_in, built_ins, guard_main,
 };
-pub use aiswitch_env::{Ambient, DataKeys, Origin, Preset, PresetName};
+pub use aiswitch_env::{Ambient, DataKeys, EnvSnapshot, Environment, Origin, Preset, PresetName, SnapshotId};
 pub use aiswitch_lock::{FileLockManager, LockManager, LockName, MemoryLockManager};
 pub use aiswitch_tokens::{Cost, CostSource, CostSummary, NanoUsd, Usage, UsageStore, UsageSummary};
 pub use tokio_util::sync::CancellationToken;

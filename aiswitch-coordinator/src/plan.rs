@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use aiswitch_agent::{AgentId, PermissionMode};
-use aiswitch_env::PresetName;
+use aiswitch_env::{EnvSnapshot, PresetName};
 use aiswitch_lock::{LockName, TIMEOUT_DEFAULT};
 use serde::{Deserialize, Serialize};
 
@@ -152,6 +152,8 @@ pub struct Assignment {
     pub agent: AgentId,
     /// The preset that its environment comes from; `None` gives the credentials that it declares.
     pub preset: Option<PresetName>,
+    /// What that preset was, where the agent is to have it as a snapshot tells; `None` for the preset as it is now.
+    pub snapshot: Option<EnvSnapshot>,
     /// The model that it is to use; `None` leaves that to the agent.
     pub model: Option<String>,
     /// How long it may take, instead of the plan's time.
@@ -161,7 +163,7 @@ pub struct Assignment {
 impl Assignment {
     /// An agent without a preset, with its own model and the plan's time-out.
     pub fn new(agent: AgentId) -> Self {
-        Self { agent, preset: None, model: None, timeout: None }
+        Self { agent, preset: None, snapshot: None, model: None, timeout: None }
     }
 
     /// Sets the preset that its environment comes from.

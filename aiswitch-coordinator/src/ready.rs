@@ -85,7 +85,7 @@ impl Coordinator {
         let mut agents = Vec::with_capacity(plan.agents.len());
         for assignment in &plan.agents {
             let ready = self.ready_agent(plan, assignment)?;
-            if assignment.preset.is_none() {
+            if assignment.preset.is_none() && assignment.snapshot.is_none() {
                 warnings.extend(not_passed_on(ready.agent.profile(), &self.ambient));
             }
             agents.push(ready);
@@ -112,21 +112,18 @@ impl Coordinator {
         if [timeout, plan.idle_timeout].contains(&Some(Duration::ZERO)) {
             return Err(RunError::ZeroTimeout { agent: name.clone() });
         }
-        let preset = assignment
-            .preset
-            .as_ref()
-            .map(|preset| self.resolve_preset(preset, agent.profile()))
-            .transpose()?;
+        let flat = match (&assignment.snapshot, &assignment.preset) {
+            (Some(snapshot), _) => snapshot.preset()?.map(|(_, flat)| flat),
+            (None, Some(preset)) => Some(self.known_preset(preset, agent.profile())?),
+            (None, None) => None,
+        };
+        let preset = flat.map(|flat| flat.resolve(&self.ambient, &self.keys)).transpose()?;
         let credentials: Vec<&str> = agent.profile().credentials.iter().map(String::as_str).collect();
         let environment = Environment::compose(&self.ambient, &credentials, preset)?;
         Ok(ReadyAgent { agent: Arc::clone(agent), environment, model: assignment.model.clone(), timeout })
     }
 
-    fn resolve_preset(
-        &self,
-        name: &PresetName,
-        agent: &Profile,
-    ) -> Result<std::collections::BTreeMap<String, aiswitch_env::Variable>, RunError> {
+    fn known_preset(&self, name: &PresetName, agent: &Profile) -> Result<FlatPreset, RunError> {
         if !self.presets.contains_key(name) {
             let meant = nearest(name.as_ref(), self.presets.keys().map(AsRef::as_ref));
             return Err(RunError::UnknownPreset {
@@ -136,8 +133,7 @@ impl Coordinator {
                     .cloned(),
             });
         }
-        let preset = FlatPreset::new(&self.presets, name, &[&agent.driver.to_string(), agent.id.as_ref()])?;
-        Ok(preset.resolve(&self.ambient, &self.keys)?)
+        Ok(self.preset_for(name, agent)?)
     }
 }
 

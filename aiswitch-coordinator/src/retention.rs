@@ -6,11 +6,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use aiswitch_lock::replace_file;
 use chrono::{DateTime, Utc};
 
 use crate::error::HomeError;
+use crate::home::{FILE_MODE, make_folder};
 use crate::log::{Form, LogSource, Segment};
 use crate::run_store::{RunStore, SqliteRunStore};
+use crate::state::{State, on_a_thread};
 use crate::{Home, RunId};
 
 /// How old and how large what a home keeps may become; the oldest goes first.
@@ -37,6 +40,9 @@ impl Default for Retention {
     }
 }
 
+/// After what time something may be too old again.
+const DUE_AFTER: chrono::Duration = chrono::Duration::days(1);
+
 /// What a home has beyond its retention.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expired {
@@ -46,6 +52,11 @@ pub struct Expired {
     pub logs: Vec<PathBuf>,
     /// How much room all of it takes, in bytes.
     pub bytes: u64,
+}
+
+/// When something was removed last is the time of this file.
+fn cleaned_file(home: &Home) -> PathBuf {
+    home.state_dir().join("cleaned")
 }
 
 /// Something that a home keeps.
@@ -71,11 +82,30 @@ impl Expired {
         Ok(expired)
     }
 
+    /// Whether nothing was removed from this home for a day.
+    pub fn is_due(home: &Home, now: DateTime<Utc>) -> bool {
+        let last = fs::metadata(cleaned_file(home)).and_then(|file| file.modified());
+        // A time that lies ahead comes from a clock that was set back.
+        last.map_or(true, |last| (now - DateTime::<Utc>::from(last)).abs() > DUE_AFTER)
+    }
+
     /// Removes what was found; what another process has removed already is passed over.
     ///
     /// # Errors
     /// Something cannot be removed; what comes behind it stays then, and what came before it is gone.
-    pub fn remove(&self, home: &Home) -> Result<(), HomeError> {
+    ///
+    /// # Cancel safety
+    /// What was begun is done to its end.
+    pub async fn remove(&self, home: &Home) -> Result<(), HomeError> {
+        let (expired, place) = (self.clone(), home.clone());
+        on_a_thread(move || expired.remove_files(&place)).await?;
+        if self.runs.is_empty() { Ok(()) } else { State::of_home(home)?.show().await }
+    }
+
+    fn remove_files(&self, home: &Home) -> Result<(), HomeError> {
+        make_folder(&home.state_dir())?;
+        replace_file(&cleaned_file(home), b"", FILE_MODE)
+            .map_err(|source| HomeError::Replace { path: cleaned_file(home), source })?;
         for run in &self.runs {
             let path = home.run_dir(run);
             gone(fs::remove_dir_all(&path)).map_err(HomeError::io("remove", path))?;
@@ -117,13 +147,11 @@ fn beyond<T>(mut kept: Vec<Kept<T>>, age_max: Duration, bytes_max: u64, now: Dat
 
 /// The runs with a folder that do not go on.
 fn ended_runs(home: &Home) -> Result<Vec<Kept<RunId>>, HomeError> {
-    let going_on: Vec<RunId> = match home.runs_file().exists() {
-        true => {
-            let running = SqliteRunStore::at(home.runs_file()).running()?;
-            running.iter().filter(|run| !run.is_left()).map(|run| run.run_id).collect()
-        }
-        false => Vec::new(),
-    };
+    let mut going_on = Vec::new();
+    if home.runs_file().exists() {
+        let running = SqliteRunStore::at(home.runs_file()).running()?;
+        going_on.extend(running.iter().filter(|run| !run.is_left()).map(|run| run.run_id));
+    }
     let mut ended = home.runs().folders()?;
     ended.retain(|run| !going_on.contains(run));
     ended

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aiswitch_agent::reclaim;
-use aiswitch_lock::{LockManager, LockName, LockOptions, replace_file};
+use aiswitch_lock::{FileLockManager, LockManager, LockName, LockOptions, replace_file};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::HomeError;
 use crate::home::FILE_MODE;
-use crate::run_store::{AgentRecord, RunRecordSummary, RunStore};
+use crate::run_store::{AgentRecord, RunRecordSummary, RunStore, SqliteRunStore};
 use crate::{Home, RunId, chain, clock};
 
 /// How many runs `tasks.json` shows; the run store and the folders of runs keep older ones too.
@@ -32,12 +32,12 @@ pub(crate) fn state_lock() -> LockName {
 #[derive(Clone, Debug)]
 pub(crate) struct State {
     store: Arc<dyn RunStore>,
-    views: Option<Views>,
+    files: Option<StateFiles>,
 }
 
-/// Files that show the run store, and the lock that all their writers take.
+/// The files of the state, which all their writers change under one lock.
 #[derive(Clone, Debug)]
-pub(crate) struct Views {
+pub(crate) struct StateFiles {
     pub(crate) home: Home,
     pub(crate) locks: Arc<dyn LockManager>,
 }
@@ -51,8 +51,15 @@ pub(crate) struct Reclaimed {
 }
 
 impl State {
-    pub(crate) fn new(store: Arc<dyn RunStore>, views: Option<Views>) -> Self {
-        Self { store, views }
+    pub(crate) fn new(store: Arc<dyn RunStore>, files: Option<StateFiles>) -> Self {
+        Self { store, files }
+    }
+
+    /// The run store and the files of a home that no run uses now.
+    pub(crate) fn of_home(home: &Home) -> Result<Self, HomeError> {
+        let locks = FileLockManager::open(home.locks_dir()).map_err(HomeError::Lock)?;
+        let store = Arc::new(SqliteRunStore::at(home.runs_file()));
+        Ok(Self::new(store, Some(StateFiles { home: home.clone(), locks: Arc::new(locks) })))
     }
 
     /// Ends what is left of runs whose process is gone, and writes down that they were interrupted.
@@ -66,9 +73,11 @@ impl State {
             if left.is_empty() {
                 return Ok(Reclaimed::default());
             }
-            self.store.interrupt(&left)?;
             let names: Vec<String> = left.iter().map(ToString::to_string).collect();
-            Ok(Reclaimed { processes: reclaim(names.iter().map(String::as_str)), runs: left })
+            let processes = reclaim(names.iter().map(String::as_str));
+            // Last, so that whoever is killed before it leaves the rest to the next.
+            self.store.interrupt(&left)?;
+            Ok(Reclaimed { runs: left, processes })
         };
         on_a_thread(act).await
     }
@@ -78,8 +87,8 @@ impl State {
     /// # Cancel safety
     /// What was begun is done to its end.
     pub(crate) async fn show(self) -> Result<(), HomeError> {
-        match self.views {
-            Some(views) => views.refresh(self.store).await.map(drop),
+        match self.files {
+            Some(files) => files.refresh(self.store).await.map(drop),
             None => Ok(()),
         }
     }
@@ -95,31 +104,42 @@ impl State {
     ) -> Result<Vec<String>, HomeError> {
         let store = Arc::clone(&self.store);
         on_a_thread(move || store.save(&run, &agents)).await?;
-        let Some(views) = self.views else { return Ok(Vec::new()) };
-        Ok(match views.refresh(self.store).await {
+        let Some(files) = self.files else { return Ok(Vec::new()) };
+        Ok(match files.refresh(self.store).await {
             Ok(replaced) => replaced.iter().map(Replaced::to_string).collect(),
             Err(error) => vec![format!("the views of the state are not written: {}", chain(&error))],
         })
     }
 }
 
-impl Views {
+impl StateFiles {
     /// Has the files show what the store holds; names those that were damaged before.
     async fn refresh(self, store: Arc<dyn RunStore>) -> Result<Vec<Replaced>, HomeError> {
-        let options = LockOptions::new().with_timeout(LOCK_TIMEOUT).with_purpose("views of the state");
+        // The store is read with the lock, so that a view never goes back.
+        self.locked(move |home| show(home, store.as_ref())).await
+    }
+
+    /// Does something with the files of the state while no other process does.
+    ///
+    /// # Cancel safety
+    /// What was begun is done to its end, with the lock.
+    pub(crate) async fn locked<T: Send + 'static>(
+        self,
+        act: impl FnOnce(&Home) -> Result<T, HomeError> + Send + 'static,
+    ) -> Result<T, HomeError> {
+        let options = LockOptions::new().with_timeout(LOCK_TIMEOUT).with_purpose("state files");
         let guard = self.locks.acquire(&state_lock(), &options).await.map_err(HomeError::Lock)?;
-        // The store is read with the lock, so that a view never goes back; who drops this future leaves both to the end.
         on_a_thread(move || {
-            let shown = show(&self.home, store.as_ref());
+            let done = act(&self.home);
             drop(guard);
-            shown
+            done
         })
         .await
     }
 }
 
 /// Work that waits for the disk.
-async fn on_a_thread<T: Send + 'static>(
+pub(crate) async fn on_a_thread<T: Send + 'static>(
     act: impl FnOnce() -> Result<T, HomeError> + Send + 'static,
 ) -> Result<T, HomeError> {
     match tokio::task::spawn_blocking(act).await {

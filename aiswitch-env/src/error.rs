@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::PresetName;
+use crate::{PresetName, SnapshotId};
 
 /// What can be wrong with a preset or an environment.
 #[derive(Debug, thiserror::Error)]
@@ -128,6 +128,18 @@ pub enum EnvError {
     Value {
         /// The variable.
         name: String,
+    },
+    /// A text that is no name of a snapshot.
+    #[error("`{text}` is not a snapshot's name, 26 characters like 01K9XJ5V7C8N3T2B4M6P0QRSWY")]
+    SnapshotId {
+        /// The text, with control characters escaped.
+        text: String,
+    },
+    /// A snapshot is not as it was made.
+    #[error("snapshot `{id}` is damaged: its checksum is another")]
+    SnapshotDamaged {
+        /// The snapshot.
+        id: SnapshotId,
     },
     /// An identity is wrapped with a passphrase, and none was given.
     #[error("the identity is protected with a passphrase, and none was given")]

@@ -114,3 +114,9 @@ impl FlatPreset {
         origins.into_iter().collect::<Vec<_>>().join(" ")
     }
 }
+
+impl FromIterator<(String, FlatValue)> for FlatPreset {
+    fn from_iter<I: IntoIterator<Item = (String, FlatValue)>>(variables: I) -> Self {
+        Self { variables: variables.into_iter().collect() }
+    }
+}

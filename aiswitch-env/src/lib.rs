@@ -12,6 +12,7 @@ mod redact;
 mod seal;
 mod secret;
 mod shell;
+mod snapshot;
 
 pub use ambient::Ambient;
 pub use environment::{ALLOWED, Environment, Origin, REDIRECTING, Variable, is_dangerous, is_redirecting};
@@ -26,3 +27,4 @@ pub use redact::{Leak, MASK, Redactor, RedactorStream, SECRET_BYTES_MIN, SecretF
 pub use seal::{DataKey, DataKeys, KEY_BYTES, Place};
 pub use secret::Secret;
 pub use shell::{SHELL_PRESET, SHELL_VARIABLES, Shell};
+pub use snapshot::{EnvSnapshot, SnapshotId, SnapshotValue, check_reference};

@@ -18,6 +18,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use crate::args::{OutputFormat, RunArgs};
 use crate::assemble;
 use crate::caller::{self, Caller};
+use crate::commands::clean::Cleaning;
 use crate::commands::runtime;
 use crate::config::Config;
 use crate::error::Error;
@@ -43,6 +44,7 @@ pub(crate) fn run(args: &RunArgs, home: Home, caller: &Caller, output: &Output) 
         named => (named.to_vec(), None),
     };
     let prompt = prompt::read(args, caller, output)?;
+    let retention = config.coordination.retention.retention();
     let log_level = config.coordination.log_level.unwrap_or(LogLevel::Info);
     let (coordinator, plan) = assemble::run(args, prompt, &picks, config, (&home, caller))?;
     let tell_note = || note.iter().for_each(|note| output.note(note));
@@ -65,8 +67,10 @@ pub(crate) fn run(args: &RunArgs, home: Home, caller: &Caller, output: &Output) 
         }
     };
     let logs = start_logs(&home, log_level, output);
+    let cleaning = Cleaning::begin_if_due(&home, retention);
     let coordinator = coordinator.with_usage(Arc::new(SqliteUsageStore::at(home.usage_file())));
     let ended = to_report(&coordinator.with_home(home), plan, output, on_event);
+    cleaning.and_then(Cleaning::finish).iter().for_each(|problem| output.note(problem));
     logs.and_then(LogGuard::finish).iter().for_each(|problem| output.note(problem));
     let (report, signalled) = ended?;
     match output.format {

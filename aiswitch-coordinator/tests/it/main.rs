@@ -20,3 +20,4 @@ mod retention;
 mod run_store;
 mod stop;
 mod support;
+mod switch;

@@ -25,6 +25,11 @@ fn later() -> DateTime<Utc> {
     DateTime::from_timestamp_millis(4_000_000_000_000).expect("a time")
 }
 
+/// Just after what the files of now say.
+fn chrono_now() -> DateTime<Utc> {
+    std::time::SystemTime::now().into()
+}
+
 fn now() -> DateTime<Utc> {
     later() - chrono::Duration::days(365_000)
 }
@@ -37,14 +42,13 @@ async fn what_is_too_old_goes_with_its_record_and_its_folder() {
     let expired = Expired::find(&home, &Retention::default(), later()).expect("a look");
     assert_eq!((expired.runs.as_slice(), expired.logs.len()), (&[first, second][..], 0));
     assert!(home.run_dir(&first).exists() && expired.bytes > 0, "a look removes nothing");
-    expired.remove(&home).expect("removed");
+    expired.remove(&home).await.expect("removed");
     assert!(!home.run_dir(&first).exists() && !home.run_dir(&second).exists());
     assert_eq!(home.runs().list().expect("a list"), []);
     // Another process that found the same has nothing left to do.
-    expired.remove(&home).expect("nothing to remove");
-    // The views are shown anew by the next run, or by whoever mends.
-    home.mend_state().await.expect("mended");
+    expired.remove(&home).await.expect("nothing to remove");
     assert_eq!(home.state_problems().expect("a look"), [] as [StateProblem; 0]);
+    assert!(!Expired::is_due(&home, chrono_now()) && Expired::is_due(&home, later()));
 }
 
 #[tokio::test]
@@ -103,7 +107,7 @@ async fn files_of_logs_go_but_for_the_one_that_is_written() {
     let none = Retention { log_bytes_max: 0, ..Retention::default() };
     assert_eq!(names("2026-11-25T00:00:00Z", none), both);
     let expired = Expired::find(&home, &none, now()).expect("a look");
-    expired.remove(&home).expect("removed");
+    expired.remove(&home).await.expect("removed");
     assert!(folder.join("coordinator.log").exists() && !folder.join(both[1]).exists());
 }
 
@@ -112,7 +116,7 @@ async fn what_was_removed_is_gone_from_the_database_alone_when_it_expired() {
     let (_folder, home) = home();
     let (first, second) = (run(&home).await, run(&home).await);
     let expired = Expired { runs: vec![first], ..Expired::default() };
-    expired.remove(&home).expect("removed");
+    expired.remove(&home).await.expect("removed");
     let kept = SqliteRunStore::at(home.runs_file()).runs(9).expect("a database");
     assert_eq!(kept.iter().map(|run| run.run_id).collect::<Vec<_>>(), [second]);
 }

@@ -6,6 +6,7 @@ mod fuzz_bodies;
 mod redact;
 #[cfg(feature = "age")]
 mod seal;
+mod snapshot;
 
 use std::collections::BTreeMap;
 
