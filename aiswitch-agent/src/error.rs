@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use aiswitch_rpc::protocol::{AgentId, ErrorKind, PermissionMode};
 
-use crate::{Enforcement, Resource, Sandbox};
+use crate::{Enforcement, Resource, Sandbox, Tier};
 
 /// Why an agent could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +90,17 @@ pub enum AgentError {
         mode: PermissionMode,
         /// The sandbox.
         sandbox: Sandbox,
+    },
+    /// Its processes cannot be held together as they must be, so it is not started with less.
+    #[error("the processes of agent `{agent}` cannot be held together by `{tier}` here")]
+    Hold {
+        /// The agent.
+        agent: AgentId,
+        /// What was to hold them.
+        tier: Tier,
+        /// Why.
+        #[source]
+        source: std::io::Error,
     },
     /// The guard of its processes cannot do its work.
     #[error("the guard `{program}` of agent `{agent}` cannot be used")]

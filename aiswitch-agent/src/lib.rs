@@ -34,6 +34,7 @@ mod rpc_child;
 mod samples;
 mod sandbox;
 mod spec;
+mod tier;
 mod worker;
 
 pub use access::{ACCESS, Access, Role, access};
@@ -43,7 +44,7 @@ pub use aiswitch_rpc::protocol::{
 };
 pub use check::{Installation, Problem, check, find};
 pub use context::{Limits, RunContext};
-pub use enforcement::{Enforcement, Promise, Supervision, Tier};
+pub use enforcement::{Enforcement, Promise, Supervision, Tried};
 pub use error::{AgentError, chain};
 pub use event::{AgentEvent, Decision, EventSender, ToolPhase, event_channel};
 pub use life::{LifeEvent, LifeState};
@@ -57,8 +58,9 @@ pub use registry::{BuiltIn, built_in, built_ins};
 pub use resources::{Resource, Resources, Unenforced};
 pub use restart::{Restart, RestartPolicy, Restarts};
 pub use samples::{TreeSample, TreeSampler};
-pub use sandbox::Sandbox;
+pub use sandbox::{Sandbox, SandboxError};
 pub use spec::{AgentSpec, Driver, SpecDuration};
+pub use tier::{Cgroups, Controllers, Hold, Tier};
 
 /// One agent: something that is given a task and answers it.
 ///

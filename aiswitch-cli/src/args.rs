@@ -115,6 +115,7 @@ pub(crate) enum Verb {
     /// Run one command under a preset, with the environment that an agent would be given; no shell is in between
     ///
     /// The command takes the place of this one: its exit code, its signals and its terminal are its own.
+    #[command(alias = "use")]
     Apply(ApplyArgs),
     /// Have `aiswitch apply PRESET` change the shell that it is typed in
     #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
@@ -224,6 +225,8 @@ pub(crate) enum Document {
     Agents,
     /// config/presets.yaml
     Presets,
+    /// config/prices.yaml
+    Prices,
     /// config/coordination.yaml
     Coordination,
     /// .aiswitch.yaml of a project

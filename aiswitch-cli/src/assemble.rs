@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use aiswitch_agent::{AgentSpec, Driver, built_ins, find};
+use aiswitch_agent::{AgentSpec, Cgroups, Driver, Guard, built_ins, find};
 use aiswitch_coordinator::{
     AgentId, Assignment, Channel, Coordinator, Home, MAX_PARALLEL_DEFAULT, Order, Plan, nearest,
 };
@@ -10,7 +10,8 @@ use aiswitch_env::Environment;
 
 use crate::args::RunArgs;
 use crate::caller::{Caller, absolute};
-use crate::config::{Config, built_in_id};
+use crate::commands::runtime;
+use crate::config::{Config, Supervise, built_in_id};
 use crate::error::Error;
 use crate::pick::Pick;
 use crate::vault::Vault;
@@ -47,12 +48,13 @@ pub(crate) fn run(
     }
     let mut coordinator = Coordinator::new()
         .with_ambient(caller.ambient())
-        .with_guard(caller.guard.clone())
+        .with_guard(guard(config.coordination.supervision, caller)?)
         .with_caller(Caller::actor(), Channel::CommandLine);
     // A key that the shell's preset set must not go where only that preset leads it.
     let shell_preset = caller.shell_preset()?;
     for pick in picks {
-        let spec = spec(&config, &pick.agent)?;
+        let mut spec = spec(&config, &pick.agent)?;
+        spec.sandbox = args.sandbox.unwrap_or(spec.sandbox);
         if spec.profile(pick.agent.clone()).command.is_empty() {
             return Err(Error::NoCommand { id: pick.agent.clone() });
         }
@@ -68,7 +70,8 @@ pub(crate) fn run(
                     .or_else(|| config.preset.clone()),
                 snapshot: None,
                 model: pick.model.clone().or_else(|| args.model.clone()).or_else(|| spec.model.clone()),
-                timeout: if args.timeout.is_some() { None } else { spec.timeout.map(|time| time.0) },
+                timeout: spec.timeout.filter(|_| args.timeout.is_none()).map(|time| time.0),
+                idle_timeout: spec.idle_timeout.filter(|_| args.idle_timeout.is_none()).map(|time| time.0),
             });
             coordinator = coordinator.with_agent(spec.build(id));
         }
@@ -76,6 +79,21 @@ pub(crate) fn run(
     let used = plan.agents.iter().filter_map(|assignment| assignment.preset.as_ref());
     let keys = Vault::new(home, caller).keys_for(&config.presets, used)?;
     Ok((coordinator.with_presets(config.presets).with_keys(keys), plan))
+}
+
+/// What guards the processes of agents, held as the configuration says.
+///
+/// # Errors
+/// This machine does not have it.
+pub(crate) fn guard(supervision: Supervise, caller: &Caller) -> Result<Guard, Error> {
+    let guard = caller.guard.clone();
+    Ok(match supervision {
+        Supervise::Guard => guard,
+        // Whether there is one shows itself when an agent starts.
+        Supervise::PidNamespace => guard.with_namespace(),
+        Supervise::Cgroup => guard.with_cgroups(Cgroups::own().map_err(|source| Error::NoCgroup { source })?),
+        Supervise::Strongest => runtime()?.block_on(guard.in_strongest()),
+    })
 }
 
 /// The folder that a run is in.

@@ -9,8 +9,10 @@ use aiswitch_agent::mark_above;
 use aiswitch_coordinator::{Actor, Ambient, Guard, Home, PresetName};
 use aiswitch_env::{EnvError, SHELL_PRESET, SHELL_VARIABLES};
 use chrono::{DateTime, Utc};
+use clap::ValueEnum;
 use tokio::signal::unix::SignalKind;
 
+use crate::args::ShellName;
 use crate::error::Error;
 
 /// What the command was given beside its arguments.
@@ -84,6 +86,29 @@ impl Caller {
     /// The names of what that preset has set, with spaces between.
     pub(crate) fn shell_variables(&self) -> String {
         self.variable(SHELL_VARIABLES).map(|names| names.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// The shell that the caller works in, if it is one that there is a function for.
+    pub(crate) fn shell_name(&self) -> Option<ShellName> {
+        let name = Path::new(self.variable("SHELL")?).file_name()?.to_str()?;
+        ShellName::from_str(name, false).ok()
+    }
+
+    /// The file that a shell reads when it starts.
+    ///
+    /// # Errors
+    /// No variable says where the user's home is.
+    pub(crate) fn shell_file(&self, shell: ShellName) -> Result<PathBuf, Error> {
+        let user = self.user_dir().ok_or(Error::NoHome)?;
+        let folder = |name| self.variable(name).map(PathBuf::from);
+        Ok(match shell {
+            ShellName::Bash => user.join(".bashrc"),
+            ShellName::Zsh => folder("ZDOTDIR").unwrap_or(user).join(".zshrc"),
+            ShellName::Fish => {
+                let config = folder("XDG_CONFIG_HOME").unwrap_or_else(|| user.join(".config"));
+                config.join("fish/config.fish")
+            }
+        })
     }
 
     /// Where another tool may keep presets: what these find below `XDG_CONFIG_HOME` and the user's home.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use aiswitch_agent::{AgentSpec, BuiltIn, SpecDuration, built_ins};
 use aiswitch_coordinator::{AgentId, Home, LogLevel, PermissionMode, Preset, PresetName, Retention, nearest};
+use aiswitch_tokens::{ModelPrice, PriceList};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -69,6 +70,15 @@ pub(crate) struct PresetsFile {
     presets: BTreeMap<PresetName, Preset>,
 }
 
+/// `config/prices.yaml`: what tokens cost, before what is known here.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PricesFile {
+    /// Model, or the start of its name with a `*` behind → dollars per million tokens.
+    #[serde(default)]
+    models: BTreeMap<String, ModelPrice>,
+}
+
 /// `config/coordination.yaml`: what a run does when its command line says nothing.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -88,9 +98,27 @@ pub(crate) struct Coordination {
     /// From which level on the logs keep what happens: `trace`, `debug`, `info` (the default), `warn` or `error`.
     #[serde(default)]
     pub(crate) log_level: Option<LogLevel>,
+    /// What holds agents' processes together beside their guard; see `aiswitch doctor` for what this machine has.
+    #[serde(default)]
+    pub(crate) supervision: Supervise,
     /// How long runs and logs are kept, and how much of them; the oldest goes first.
     #[serde(default)]
     pub(crate) retention: RetentionSpec,
+}
+
+/// What holds agents' processes together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Supervise {
+    /// A guard, which adopts all that the agent starts.
+    #[default]
+    Guard,
+    /// The same, and a control group: killed at once, and limits are enforced as far as it has their controllers.
+    Cgroup,
+    /// The same as `guard`, and a namespace of process numbers: the kernel ends all of it whoever is killed.
+    PidNamespace,
+    /// A guard, and all of that which this machine has.
+    Strongest,
 }
 
 /// How long runs and logs are kept, and how much of them.
@@ -178,6 +206,15 @@ pub(crate) fn built_in_id(agent: &BuiltIn) -> AgentId {
 /// It holds what it may not, or cannot be read.
 pub(crate) fn read_presets(path: &Path) -> Result<BTreeMap<PresetName, Preset>, ConfigError> {
     read_file::<PresetsFile>(path).map(|file| file.presets)
+}
+
+/// What tokens cost: by the home's file first.
+///
+/// # Errors
+/// It holds what it may not, or cannot be read.
+pub(crate) fn read_prices(home: &Home) -> Result<PriceList, ConfigError> {
+    let file: PricesFile = read_file(&home.config_dir().join("prices.yaml"))?;
+    Ok(PriceList::new(file.models))
 }
 
 /// The presets of a text; an empty one has none.

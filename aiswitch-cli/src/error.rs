@@ -50,6 +50,11 @@ pub(crate) enum Error {
         #[source]
         source: io::Error,
     },
+    #[error("`supervision: cgroup` is asked for, and there is no control group to use")]
+    NoCgroup {
+        #[source]
+        source: io::Error,
+    },
     #[error("the path `{path}` of the program itself is not UTF-8")]
     OwnProgramName { path: PathBuf },
     #[error("there is no prompt")]
@@ -153,6 +158,14 @@ pub(crate) enum Error {
     NothingToRun { preset: PresetName },
     #[error("what is printed here is for a shell, and may hold secrets")]
     ForShellsOnly { shell: String },
+    #[error("it is not known which shell is meant")]
+    ShellUnknown,
+    #[error("this shell is under no preset")]
+    NoShellPreset,
+    #[error("no program can change the shell that it is typed in, only the shell's own function")]
+    NoShellFunction,
+    #[error("`{path}` has no line `{last}`, with which the lines of aiswitch end")]
+    ShellBlock { path: PathBuf, last: String },
     #[error("variable `{name}` has no value behind it")]
     NoPair { name: String },
     #[error("no presets are found there")]
@@ -294,6 +307,9 @@ impl Error {
             Self::Environment(error) => env_hint(error),
             Self::Lock(error) => lock_hint(error),
             Self::NoTranscripts { .. } => Some("name their folder with --claude DIR or --codex DIR".into()),
+            Self::NoCgroup { .. } => Some(
+                "see what this machine has with: aiswitch doctor; or start it with: systemd-run --user --scope -p Delegate=yes aiswitch …".into(),
+            ),
             Self::NoHome => Some("set AISWITCH_HOME, or give --home DIR".into()),
             Self::WorkingFolder { .. } => Some("change to a folder that exists, or give -C DIR".into()),
             Self::NoPrompt => Some("aiswitch run \"what to do\"; or --file FILE; or pipe it in".into()),
@@ -334,10 +350,6 @@ impl Error {
             Self::RedactedValue { .. } => {
                 Some("export it there with --include-secrets, or write the value into it".into())
             }
-            Self::NothingToRun { preset } => Some(format!(
-                "give it one after `--`; or, to change this shell: eval \"$(aiswitch shell init bash)\", then aiswitch apply {preset}"
-            )),
-            Self::ForShellsOnly { shell } => Some(format!("aiswitch shell init {shell} --help says how")),
             Self::NothingToImport => Some("name a file or folder: aiswitch preset import PATH".into()),
             Self::PurgeUnconfirmed => Some("run it at a terminal, or give --yes".into()),
             Self::PresetExists { name } => Some(format!("change it: aiswitch preset edit {name}")),
@@ -356,6 +368,21 @@ impl Error {
             }
             Self::NoReport { run } => Some(format!("what was heard until now: aiswitch logs {run}")),
             Self::Killed { .. } => Some("what was heard until then: aiswitch logs last".into()),
+            _ => self.shell_hint(),
+        }
+    }
+
+    /// What to do next where a shell is to be changed.
+    fn shell_hint(&self) -> Option<String> {
+        match self {
+            Self::NothingToRun { preset } => Some(format!(
+                "give it one after `--`; or, to change this shell: eval \"$(aiswitch shell init bash)\", then aiswitch apply {preset}"
+            )),
+            Self::ForShellsOnly { shell } => Some(format!("aiswitch shell init {shell} --help says how")),
+            Self::ShellUnknown => Some("name it: aiswitch shell install bash".into()),
+            Self::NoShellPreset => Some("name one: aiswitch save PRESET".into()),
+            Self::NoShellFunction => Some("aiswitch shell install has new shells read it".into()),
+            Self::ShellBlock { .. } => Some("put that line, or take those before it out, by hand".into()),
             _ => None,
         }
     }

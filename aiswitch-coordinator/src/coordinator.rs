@@ -7,7 +7,7 @@ use std::sync::Arc;
 use aiswitch_agent::{Agent, AgentId, Driver, Guard, Limits, MARKER, PermissionMode, TaskError};
 use aiswitch_env::{Ambient, DataKeys, Environment, Origin, Preset, PresetName};
 use aiswitch_lock::{FileLockManager, LockError, LockManager};
-use aiswitch_tokens::UsageStore;
+use aiswitch_tokens::{PriceList, UsageStore};
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::RunAudit;
@@ -40,6 +40,7 @@ pub struct Coordinator {
     pub(crate) caller: Caller,
     usage: Option<Arc<dyn UsageStore>>,
     runs: Option<Arc<dyn RunStore>>,
+    prices: Arc<PriceList>,
 }
 
 /// Who calls, and what they are heard through.
@@ -131,6 +132,13 @@ impl Coordinator {
         self
     }
 
+    /// Prices what agents used and did not tell the cost of by this list, instead of the one that is known here.
+    #[must_use]
+    pub fn with_prices(mut self, prices: PriceList) -> Self {
+        self.prices = Arc::new(prices);
+        self
+    }
+
     /// Says who calls, as the channel tells through which they are heard; without this, it is the operator.
     #[must_use]
     pub fn with_caller(mut self, actor: Actor, channel: Channel) -> Self {
@@ -187,6 +195,7 @@ impl Coordinator {
             records,
             state,
             usage: self.usage.clone(),
+            prices: Arc::clone(&self.prices),
         };
         let mut run = Run::new(start, on_event);
         run.begin(locks.as_deref()).await?;

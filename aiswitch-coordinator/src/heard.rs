@@ -104,5 +104,6 @@ pub(crate) fn usage_of(usage: TokenUsage) -> Usage {
         cache_read_tokens: usage.cache_read_tokens,
         cache_write_tokens: usage.cache_write_tokens,
         reasoning_tokens: usage.reasoning_tokens,
+        ..Usage::default()
     }
 }

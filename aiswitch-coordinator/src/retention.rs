@@ -156,7 +156,7 @@ fn ended_runs(home: &Home) -> Result<Vec<Kept<RunId>>, HomeError> {
     ended.retain(|run| !going_on.contains(run));
     ended
         .into_iter()
-        .map(|run| Ok(Kept { at: run.made_at(), bytes: folder_bytes(&home.run_dir(&run))?, what: run }))
+        .map(|run| Ok(Kept { at: run.started_at(), bytes: folder_bytes(&home.run_dir(&run))?, what: run }))
         .collect()
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use aiswitch_agent::{AgentEvent, AgentId, Guard, Limits, PermissionMode};
 use aiswitch_env::{Redactor, RedactorStream};
 use aiswitch_lock::LockGuard;
-use aiswitch_tokens::{Cost, UsageStore};
+use aiswitch_tokens::{Cost, CostSource, PriceList, UsageStore};
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -23,12 +23,14 @@ use crate::clock;
 use crate::error::HomeError;
 use crate::event::EVENT_VERSION;
 use crate::heard::{Heard, Told, kind_of, masked_denial, masked_error, usage_of};
+use crate::held::{hold, limits};
 use crate::journal::Journal;
 use crate::part::{Part, PartEnd, Verdict, judge, run_part, with_hint};
 use crate::process_mark::ProcessMark;
 use crate::ready::Ready;
 use crate::run_store::prompt_start;
 use crate::state::State;
+use crate::used::record_of;
 use crate::{
     AgentRecord, AgentReport, OnFailure, Order, Outcome, Plan, RunEvent, RunEventKind, RunId, RunMode,
     RunRecordSummary, RunReport, RunState,
@@ -67,6 +69,8 @@ pub(crate) struct Start<'a> {
     pub(crate) state: Option<State>,
     /// Where what the agents used is kept.
     pub(crate) usage: Option<Arc<dyn UsageStore>>,
+    /// What tokens cost whose cost an agent does not tell.
+    pub(crate) prices: Arc<PriceList>,
 }
 
 /// Where a run is kept.
@@ -238,8 +242,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
             marker: format!("{}:{id}", self.start.id),
             guard: self.start.guard.clone(),
             hidden: self.start.hidden.clone(),
-            timeout: ready.timeout,
-            idle_timeout: self.start.plan.idle_timeout,
+            times: ready.times,
             cancel: self.stop.child_token(),
             told: self.told.clone(),
         };
@@ -317,7 +320,12 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         }
     }
 
-    fn end_part(&mut self, index: usize, report: AgentReport) {
+    fn end_part(&mut self, index: usize, mut report: AgentReport) {
+        if report.cost.source == CostSource::Unknown
+            && let Some(record) = record_of(self.start.id, self.start.plan, &report)
+        {
+            report.cost = self.start.prices.cost(&record);
+        }
         self.slots[index].report = Some(report.clone());
         self.state_changed = true;
         if let Some(records) = &self.start.records {
@@ -350,7 +358,8 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
 
     /// Puts together what an agent told, how it ended and what that means.
     fn report(&self, index: usize, Verdict { outcome, error, result }: Verdict) -> AgentReport {
-        let profile = self.start.ready.agents[index].agent.profile();
+        let ready = &self.start.ready.agents[index];
+        let profile = ready.agent.profile();
         let Slot { redactor, heard, started, .. } = &self.slots[index];
         let masked = |text: &str| redactor.redact(text).into_owned();
         let result = result.as_ref();
@@ -384,6 +393,8 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
             duration_ms: started.map_or(0, |(since, _)| clock::ms_since(since)),
             restarts: 0,
             pid: heard.pid,
+            held_by: heard.pid.map(|_| hold(self.start.guard.as_ref()).tier.to_string()),
+            limits: limits(&profile.resources, ready.times, self.start.guard.as_ref()),
             unknown_lines: heard.unknown_lines,
             memory_bytes_peak: heard.memory_bytes_peak,
         }

@@ -10,4 +10,5 @@ mod rpc;
 mod samples;
 mod sandbox;
 mod support;
+mod tiers;
 mod vendor;

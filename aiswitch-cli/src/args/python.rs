@@ -29,6 +29,28 @@ pub(crate) enum PythonVerb {
     /// Say which preset this shell is under
     #[command(hide = true)]
     Current,
+    /// Have new shells put under a preset, as `shell install --preset` does; no value is written into a shell's file
+    #[command(hide = true)]
+    Save {
+        /// The preset [default: the one that this shell is under]
+        preset: Option<PresetName>,
+    },
+    /// Take the preset out of this shell, which its function does: see `shell install`
+    #[command(hide = true)]
+    Clear,
+    /// Have new shells read the function, as `shell install` does
+    #[command(hide = true)]
+    Install {
+        /// It is the same without it: the lines are written anew each time
+        #[arg(long)]
+        force: bool,
+    },
+    /// Have new shells read the function no more, as `shell uninstall` does
+    #[command(hide = true)]
+    Uninstall,
+    /// Show the preset of this shell, and which shells read the function, as `shell status` does
+    #[command(hide = true)]
+    Status,
     /// Remove presets, as `preset remove` does
     #[command(hide = true)]
     Remove {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use aiswitch_coordinator::PresetName;
 use clap::{Subcommand, ValueEnum};
+use serde::Serialize;
 
 /// Presets for a shell.
 #[derive(Debug, Subcommand)]
@@ -16,6 +17,21 @@ pub(crate) enum ShellVerb {
         /// The shell
         shell: ShellName,
     },
+    /// Have new shells read the function: put it into their files, between two marked lines
+    Install {
+        /// The shells [default: the one that SHELL names]
+        shells: Vec<ShellName>,
+        /// Put new shells under this preset; its values stay where they are
+        #[arg(long, value_name = "PRESET")]
+        preset: Option<PresetName>,
+    },
+    /// Take the marked lines out again
+    Uninstall {
+        /// The shells [default: all]
+        shells: Vec<ShellName>,
+    },
+    /// Show the preset of this shell, and which shells read the function
+    Status,
     /// Print the statements that put a preset into a shell, for the function
     Set {
         /// The preset
@@ -33,11 +49,17 @@ pub(crate) enum ShellVerb {
 }
 
 /// A shell that there is a function for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum ShellName {
     Bash,
     Zsh,
     Fish,
+}
+
+impl ShellName {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Bash, Self::Zsh, Self::Fish];
 }
 
 impl fmt::Display for ShellName {

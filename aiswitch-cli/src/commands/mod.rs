@@ -21,6 +21,7 @@ mod runs;
 mod schema;
 mod secrets;
 mod shell;
+mod shell_files;
 mod tokens;
 mod trust;
 

@@ -3,9 +3,10 @@
 use aiswitch_coordinator::{Home, PresetName};
 use serde::Serialize;
 
-use crate::args::{PresetChange, PresetVerb, PythonVerb};
+use crate::args::{PresetChange, PresetVerb, PythonVerb, ShellVerb};
 use crate::caller::Caller;
 use crate::commands::presets::presets;
+use crate::commands::shell::shell;
 use crate::error::Error;
 use crate::exit::Code;
 use crate::output::Output;
@@ -42,6 +43,22 @@ pub(crate) fn python(
             PresetVerb::Add { name: name.clone(), change }
         }
         PythonVerb::List => PresetVerb::List { tag: None },
+        PythonVerb::Save { preset } => {
+            let preset = match preset {
+                Some(preset) => preset.clone(),
+                None => caller.shell_preset()?.ok_or(Error::NoShellPreset)?,
+            };
+            let verb = ShellVerb::Install { shells: Vec::new(), preset: Some(preset) };
+            return shell(&verb, home, caller, output);
+        }
+        PythonVerb::Clear => return Err(Error::NoShellFunction),
+        PythonVerb::Install { force: _ } => {
+            return shell(&ShellVerb::Install { shells: Vec::new(), preset: None }, home, caller, output);
+        }
+        PythonVerb::Uninstall => {
+            return shell(&ShellVerb::Uninstall { shells: Vec::new() }, home, caller, output);
+        }
+        PythonVerb::Status => return shell(&ShellVerb::Status, home, caller, output),
         PythonVerb::Current => return current(caller, output),
         PythonVerb::Remove { names } => PresetVerb::Remove { names: names.clone() },
         PythonVerb::Export(args) => PresetVerb::Export(args.clone()),

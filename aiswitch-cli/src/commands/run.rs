@@ -20,7 +20,7 @@ use crate::assemble;
 use crate::caller::{self, Caller};
 use crate::commands::clean::Cleaning;
 use crate::commands::runtime;
-use crate::config::Config;
+use crate::config::{Config, read_prices};
 use crate::error::Error;
 use crate::exit::Code;
 use crate::output::{Output, human};
@@ -43,6 +43,7 @@ pub(crate) fn run(args: &RunArgs, home: Home, caller: &Caller, output: &Output) 
         [] => assemble::default_picks(&config, caller)?,
         named => (named.to_vec(), None),
     };
+    let prices = read_prices(&home)?;
     let prompt = prompt::read(args, caller, output)?;
     let retention = config.coordination.retention.retention();
     let log_level = config.coordination.log_level.unwrap_or(LogLevel::Info);
@@ -67,8 +68,9 @@ pub(crate) fn run(args: &RunArgs, home: Home, caller: &Caller, output: &Output) 
         }
     };
     let logs = start_logs(&home, log_level, output);
+    let usage = Arc::new(SqliteUsageStore::at(home.usage_file()));
+    let coordinator = coordinator.with_usage(usage).with_prices(prices);
     let cleaning = Cleaning::begin_if_due(&home, retention);
-    let coordinator = coordinator.with_usage(Arc::new(SqliteUsageStore::at(home.usage_file())));
     let ended = to_report(&coordinator.with_home(home), plan, output, on_event);
     cleaning.and_then(Cleaning::finish).iter().for_each(|problem| output.note(problem));
     logs.and_then(LogGuard::finish).iter().for_each(|problem| output.note(problem));

@@ -4,7 +4,7 @@ use aiswitch_coordinator::{RunEvent, RunReport};
 use schemars::schema_for;
 
 use crate::args::Document;
-use crate::config::{AgentsFile, Coordination, PresetsFile};
+use crate::config::{AgentsFile, Coordination, PresetsFile, PricesFile};
 use crate::exit::Code;
 use crate::output::Output;
 use crate::project::Project;
@@ -15,6 +15,7 @@ pub(crate) fn schema(document: Document, output: &Output) -> Code {
         Document::Report => schema_for!(RunReport),
         Document::Event => schema_for!(RunEvent),
         Document::Agents => schema_for!(AgentsFile),
+        Document::Prices => schema_for!(PricesFile),
         Document::Presets => schema_for!(PresetsFile),
         Document::Coordination => schema_for!(Coordination),
         Document::Project => schema_for!(Project),

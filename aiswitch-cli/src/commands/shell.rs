@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::args::{ShellName, ShellVerb};
 use crate::caller::Caller;
+use crate::commands::shell_files::{install, status, uninstall};
 use crate::error::Error;
 use crate::exit::Code;
 use crate::output::Output;
@@ -15,7 +16,7 @@ use crate::vault::Vault;
 const POSIX: &str = r#"aiswitch() {
     OPTIONSlocal __aiswitch_arg __aiswitch_statements
     case "${1-}" in
-    apply | clear)
+    apply | use | clear)
         for __aiswitch_arg in "$@"; do
             case "$__aiswitch_arg" in
             -- | -h | --help)
@@ -24,7 +25,7 @@ const POSIX: &str = r#"aiswitch() {
                 ;;
             esac
         done
-        if [ "$1" = apply ]; then
+        if [ "$1" != clear ]; then
             shift
             set -- set "$@"
         fi
@@ -38,8 +39,8 @@ const POSIX: &str = r#"aiswitch() {
 
 /// The function for fish.
 const FISH: &str = r#"function aiswitch
-    if contains -- "$argv[1]" apply clear; and not contains -- -- $argv; and not contains -- -h $argv; and not contains -- --help $argv
-        set -l __aiswitch_verb (string replace -r '^apply$' set -- $argv[1])
+    if contains -- "$argv[1]" apply use clear; and not contains -- -- $argv; and not contains -- -h $argv; and not contains -- --help $argv
+        set -l __aiswitch_verb (string replace -r '^(apply|use)$' set -- $argv[1])
         set -e argv[1]
         set -l __aiswitch_statements (command aiswitch shell $__aiswitch_verb $argv --shell fish)
         or return
@@ -66,6 +67,14 @@ pub(crate) fn shell(verb: &ShellVerb, home: &Home, caller: &Caller, output: &Out
             let view = ScriptView { script: script(*shell) };
             output.result(&view, || view.script.clone());
         }
+        ShellVerb::Install { shells, preset } => {
+            let vault = Vault::new(home, caller);
+            output.done(&install(shells, preset.as_ref(), &vault, caller)?);
+        }
+        ShellVerb::Uninstall { shells } => {
+            output.done(&uninstall(shells, &Vault::new(home, caller), caller)?);
+        }
+        ShellVerb::Status => return status(caller, output),
         ShellVerb::Set { preset, shell } => statements(Some(preset), *shell, (home, caller), output)?,
         ShellVerb::Clear { shell } => statements(None, *shell, (home, caller), output)?,
     }

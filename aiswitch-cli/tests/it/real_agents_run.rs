@@ -53,7 +53,8 @@ fn usage(agent: &str, answers: usize) -> Value {
         _ => (of(800), of(50), of(200), Value::Null, Value::Null),
     };
     json!({"input_tokens": input, "output_tokens": output, "cache_read_tokens": cache_read,
-           "cache_write_tokens": cache_write, "reasoning_tokens": reasoning})
+           "cache_write_tokens": cache_write, "cache_write_1h_tokens": null, "reasoning_tokens": reasoning,
+           "web_searches": null})
 }
 
 fn completes(agent: &str) {
@@ -81,8 +82,9 @@ fn claude_and_codex_answer_side_by_side_with_the_right_figures() {
         assert_eq!(part(&report, agent)["usage"], usage(agent, 1), "{report:#}");
     }
     assert_eq!(part(&report, "claude")["cost"], json!({"usd": 0.00434, "source": "reported"}), "{report:#}");
-    assert_eq!(part(&report, "codex")["cost"], json!({"usd": null, "source": "unknown"}), "{report:#}");
-    assert_eq!(report["totals"]["cost"], json!({"usd": 0.00434, "unpriced": 1}), "{report:#}");
+    // Codex tells no cost: 800 tokens at $5, 200 at $0.50 and 50 at $30 a million.
+    assert_eq!(part(&report, "codex")["cost"], json!({"usd": 0.0056, "source": "computed"}), "{report:#}");
+    assert_eq!(report["totals"]["cost"], json!({"usd": 0.00994, "unpriced": 0}), "{report:#}");
 }
 
 #[test]

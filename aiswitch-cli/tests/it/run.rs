@@ -126,7 +126,7 @@ fn the_report_has_the_form_of_version_1() {
     assert_eq!(agent["driver"], "echo");
     assert_eq!(agent["answer"], "four bytes?");
     assert_eq!(agent["cost"], json!({"usd": 0.0, "source": "reported"}));
-    let usage = json!({"input_tokens": 3, "output_tokens": 3, "cache_read_tokens": null, "cache_write_tokens": null, "reasoning_tokens": null});
+    let usage = json!({"input_tokens": 3, "output_tokens": 3, "cache_read_tokens": null, "cache_write_tokens": null, "cache_write_1h_tokens": null, "reasoning_tokens": null, "web_searches": null});
     assert_eq!(agent["usage"], usage);
     assert_eq!(report["totals"], json!({"usage": usage, "cost": {"usd": 0.0, "unpriced": 0}}));
     assert_eq!(report["answer"]["text"], "four bytes?");

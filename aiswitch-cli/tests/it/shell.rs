@@ -166,3 +166,77 @@ fn what_no_shell_can_hold_and_what_nobody_asked_for_is_refused() {
         "{without}"
     );
 }
+
+/// Runs the command with the shell of a user.
+fn with_shell(sandbox: &Sandbox, shell: &str, args: &[&str]) -> Shown {
+    aiswitch(sandbox, args).env("SHELL", format!("/usr/bin/{shell}")).output().unwrap().into()
+}
+
+#[test]
+fn new_shells_have_the_function_and_the_preset_once_it_is_installed_and_not_after() {
+    let sandbox = with_presets();
+    for (shell, args, file) in [
+        ("bash", &["-i", "-c"][..], ".bashrc"),
+        ("zsh", &["-i", "-c"], ".zshrc"),
+        ("fish", &["-i", "-c"], ".config/fish/config.fish"),
+    ] {
+        let path = sandbox.home().join(file);
+        let of_python = "# >>> AISwitch shell integration >>>\naiswitch() { echo old; }\n# <<< AISwitch shell integration <<<\n";
+        let of_user = "# mine";
+        if shell == "bash" {
+            let target = sandbox.home().join("dotfiles");
+            fs::write(&target, format!("{of_python}{of_user}")).unwrap();
+            symlink(&target, &path).unwrap();
+        }
+        for verb in [&["install", "--force"][..], &["save", "two"], &["save", "two"]] {
+            let shown = with_shell(&sandbox, shell, verb);
+            assert_eq!(shown.code, Some(0), "{shown}");
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text.matches("aiswitch apply two").count(), 1, "{text}");
+        assert_eq!((text.contains("old"), text.contains(of_user)), (false, shell == "bash"), "{text}");
+        assert!(!text.contains("BOTH"), "{text}");
+        assert!(path.is_symlink() == (shell == "bash"), "{path:?}");
+        let lines = "echo preset $AISWITCH_PRESET; aiswitch use one; echo preset $AISWITCH_PRESET $A_KEY_NOT; aiswitch clear; echo preset $AISWITCH_PRESET";
+        if let Some((_, shown)) = run(&sandbox, (shell, args, ""), lines) {
+            let found: Vec<&str> = shown.stdout.lines().filter(|line| line.starts_with("preset")).collect();
+            assert_eq!(
+                found.iter().map(|line| line.trim()).collect::<Vec<_>>(),
+                ["preset two", "preset one", "preset"],
+                "{shown}"
+            );
+        }
+        let script = format!(". {}; echo \"is:$AISWITCH_PRESET\"", path.display());
+        if let Some((_, shown)) = run(&sandbox, (shell, &["-c"], ""), &script) {
+            assert_eq!(shown.stdout, "is:\n", "a script is left alone: {shown}");
+        }
+        let status = with_shell(&sandbox, shell, &["status", "--json"]).json();
+        let own = status["files"].as_array().unwrap().iter().find(|file| file["shell"] == shell).unwrap();
+        assert_eq!((&own["installed"], &own["preset"]), (&true.into(), &"two".into()), "{status}");
+        assert_eq!(with_shell(&sandbox, shell, &["uninstall"]).code, Some(0));
+        let left = fs::read_to_string(&path).unwrap();
+        assert_eq!(left.trim(), if shell == "bash" { of_user } else { "" });
+    }
+    assert_eq!(show(&sandbox, &["uninstall"]).stdout, "no file of a shell has lines of aiswitch\n");
+}
+
+#[test]
+fn what_cannot_be_installed_is_refused_and_the_file_stays_as_it_is() {
+    let sandbox = with_presets();
+    let path = sandbox.home().join(".bashrc");
+    let open = "# >>> aiswitch >>>\necho mine\n";
+    for (text, args, expected) in [
+        ("", &["install"][..], "error: it is not known which shell is meant\n  hint: name it"),
+        ("", &["save"], "error: this shell is under no preset\n  hint: name one: aiswitch save PRESET"),
+        ("", &["shell", "install", "bash", "--preset", "tow"], "hint: did you mean `two`?"),
+        ("", &["clear"], "hint: aiswitch shell install has new shells read it"),
+        (open, &["shell", "install", "bash"], "has no line `# <<< aiswitch <<<`"),
+        (open, &["uninstall"], "has no line `# <<< aiswitch <<<`"),
+        (open, &["status"], "has no line `# <<< aiswitch <<<`"),
+    ] {
+        fs::write(&path, text).unwrap();
+        let shown = show(&sandbox, args);
+        assert!(shown.code == Some(2) && shown.stderr.contains(expected), "{args:?}: {shown}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), text, "{args:?}");
+    }
+}

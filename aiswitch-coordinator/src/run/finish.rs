@@ -7,7 +7,7 @@ use aiswitch_tokens::UsageSummary;
 use super::{Run, audited, panic_message};
 use crate::aggregate::aggregate_results;
 use crate::report::REPORT_VERSION;
-use crate::used::used;
+use crate::used::record_of;
 use crate::{AgentReport, RunEvent, RunEventKind, RunReport, RunStatus, TaskReport, chain, clock};
 
 impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
@@ -60,7 +60,8 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
 
     /// Keeps what the agents used; a run whose usage cannot be kept says so.
     async fn track_usage(&mut self, agents: &[AgentReport]) {
-        let records = used(self.start.id, self.start.plan, agents);
+        let record_of = |report| record_of(self.start.id, self.start.plan, report);
+        let records: Vec<_> = agents.iter().filter_map(record_of).collect();
         let Some(store) = self.start.usage.clone().filter(|_| !records.is_empty()) else { return };
         let problem = match tokio::task::spawn_blocking(move || store.track_usage(&records)).await {
             Ok(Ok(_)) => return,

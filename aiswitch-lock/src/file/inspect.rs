@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 
-use super::Shared;
 use super::header;
 use super::slot::Slot;
 use super::ticket::{self, Waiter};
@@ -25,9 +24,9 @@ pub(crate) fn names(folder: &Path) -> Result<Vec<LockName>, LockError> {
 }
 
 /// Who holds a lock and who waits for it.
-pub(crate) fn inspect(shared: &Shared, slot: &Slot) -> Result<LockInfo, LockError> {
-    let waiters = waiters(shared, slot)?.into_iter().map(|waiting| waiting.info).collect();
-    Ok(LockInfo { name: slot.name.clone(), state: state(shared, slot)?.0, waiters })
+pub(crate) fn inspect(slot: &Slot) -> Result<LockInfo, LockError> {
+    let waiters = waiters(slot)?.into_iter().map(|waiting| waiting.info).collect();
+    Ok(LockInfo { name: slot.name.clone(), state: state(slot)?.0, waiters })
 }
 
 /// One who waits, with what puts it in order.
@@ -38,9 +37,9 @@ pub(crate) struct Waiting {
 }
 
 /// All who wait and are known, in the order of service.
-pub(crate) fn waiters(shared: &Shared, slot: &Slot) -> Result<Vec<Waiting>, LockError> {
+pub(crate) fn waiters(slot: &Slot) -> Result<Vec<Waiting>, LockError> {
     let now_ns = clock::boot_ns();
-    let pid = shared.identity.pid;
+    let pid = slot.shared.identity.pid;
     let mut all: Vec<_> = slot
         .lock()
         .queue
@@ -65,7 +64,7 @@ pub(crate) fn waiters(shared: &Shared, slot: &Slot) -> Result<Vec<Waiting>, Lock
 }
 
 /// Whether a lock is held, and which process wrote the holder's record.
-pub(crate) fn state(shared: &Shared, slot: &Slot) -> Result<(LockState, Option<Identity>), LockError> {
+pub(crate) fn state(slot: &Slot) -> Result<(LockState, Option<Identity>), LockError> {
     let Some(file) = LockFile::open_existing(&slot.path)? else { return Ok((LockState::Free, None)) };
     // A record tells of the last holder, so only the kernel knows whether there is one. Asking it means locking the file
     // for a moment, shared so that sharers are not disturbed unless one of them is the holder that is looked for.
@@ -76,8 +75,9 @@ pub(crate) fn state(shared: &Shared, slot: &Slot) -> Result<(LockState, Option<I
     if free {
         return Ok((LockState::Free, None));
     }
-    let record = header::read_holder(&file, &shared.identity).map_err(LockError::io("read", &slot.path))?;
+    let record =
+        header::read_holder(&file, &slot.shared.identity).map_err(LockError::io("read", &slot.path))?;
     let Some((mut holder, writer)) = record else { return Ok((LockState::Held { holder: None }, None)) };
-    holder.process = shared.identity.fate_of(&writer);
+    holder.process = slot.shared.identity.fate_of(&writer);
     Ok((LockState::Held { holder: Some(Box::new(holder)) }, Some(writer)))
 }

@@ -8,7 +8,7 @@ mod slot;
 mod ticket;
 mod waits;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
@@ -92,12 +92,12 @@ pub enum Wakeup {
 #[derive(Debug)]
 struct Slots {
     /// Each with the count of uses at its last one.
-    known: HashMap<LockName, (Arc<Slot>, u64)>,
+    known: BTreeMap<LockName, (Arc<Slot>, u64)>,
     uses: u64,
 }
 
 impl Slots {
-    fn get(&mut self, name: &LockName, folder: &Path) -> Result<Arc<Slot>, LockError> {
+    fn get(&mut self, name: &LockName, shared: &Arc<Shared>) -> Result<Arc<Slot>, LockError> {
         self.uses += 1;
         if let Some((slot, used)) = self.known.get_mut(name) {
             *used = self.uses;
@@ -109,7 +109,7 @@ impl Slots {
             let oldest = idle.min_by_key(|(_, (_, used))| *used).map(|(name, _)| name.clone());
             oldest.and_then(|name| self.known.remove(&name));
         }
-        let slot = Arc::new(Slot::new(name.clone(), folder)?);
+        let slot = Arc::new(Slot::new(name.clone(), shared)?);
         self.known.insert(name.clone(), (Arc::clone(&slot), self.uses));
         Ok(slot)
     }
@@ -147,7 +147,7 @@ impl FileLockManager {
             return Err(LockError::Folder { path: folder, problem });
         }
         let shared = Shared { folder, identity: Identity::of_this_process(), config };
-        Ok(Self { shared: Arc::new(shared), slots: Mutex::new(Slots { known: HashMap::new(), uses: 0 }) })
+        Ok(Self { shared: Arc::new(shared), slots: Mutex::new(Slots { known: BTreeMap::new(), uses: 0 }) })
     }
 
     /// The folder of the locks.
@@ -159,7 +159,7 @@ impl FileLockManager {
     #[inline]
     fn slot(&self, name: &LockName) -> Result<Arc<Slot>, LockError> {
         self.shared.check_process()?;
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner).get(name, &self.shared.folder)
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).get(name, &self.shared)
     }
 
     /// Takes a lock at once, if nobody is likely to come first.
@@ -171,7 +171,7 @@ impl FileLockManager {
     ) -> Result<(Arc<Slot>, Option<LockGuard>), LockError> {
         options.check()?;
         let slot = self.slot(name)?;
-        let guard = slot.take_unless_crowded(&self.shared, options)?;
+        let guard = slot.take_unless_crowded(options)?;
         Ok((slot, guard))
     }
 }
@@ -183,7 +183,7 @@ impl LockManager for FileLockManager {
             (_, Some(guard)) => Ok(guard),
             (slot, None) => {
                 let now = tokio::time::Instant::now().into_std();
-                wait(FileAttempt::start(&self.shared, slot, options, now)?).await
+                wait(FileAttempt::start(slot, options, now)?).await
             }
         }
     }
@@ -221,18 +221,18 @@ impl BlockingLockManager for FileLockManager {
     fn acquire(&self, name: &LockName, options: &LockOptions) -> Result<LockGuard, LockError> {
         match self.start(name, options)? {
             (_, Some(guard)) => Ok(guard),
-            (slot, None) => wait_blocking(FileAttempt::start(&self.shared, slot, options, clock::now())?),
+            (slot, None) => wait_blocking(FileAttempt::start(slot, options, clock::now())?),
         }
     }
 
     fn try_acquire(&self, name: &LockName, options: &LockOptions) -> Result<Option<LockGuard>, LockError> {
         options.check()?;
-        self.slot(name)?.try_take(&self.shared, options)
+        self.slot(name)?.try_take(options)
     }
 
     fn inspect(&self, name: &LockName) -> Result<LockInfo, LockError> {
         let slot = self.slot(name)?;
-        inspect::inspect(&self.shared, &slot)
+        inspect::inspect(&slot)
     }
 
     fn list(&self) -> Result<Vec<LockInfo>, LockError> {
@@ -241,8 +241,8 @@ impl BlockingLockManager for FileLockManager {
         let mut all = Vec::new();
         for name in inspect::names(&self.shared.folder)? {
             all.push(match known.get(&name) {
-                Some((slot, _)) => inspect::inspect(&self.shared, slot)?,
-                None => inspect::inspect(&self.shared, &Slot::new(name, &self.shared.folder)?)?,
+                Some((slot, _)) => inspect::inspect(slot)?,
+                None => inspect::inspect(&Slot::new(name, &self.shared)?)?,
             });
         }
         Ok(all)

@@ -155,6 +155,8 @@ pub enum ErrorKind {
     Protocol,
     /// A limit of aiswitch was met.
     Limit,
+    /// Its processes took more memory than they may.
+    Oom,
     /// The agent ended well but without an answer.
     Empty,
     /// The agent's process died.
