@@ -8,6 +8,7 @@ compile_error!(
 mod access;
 mod acp_agent;
 mod adapter_door;
+mod backlog;
 mod check;
 mod claude_agent;
 mod codex_agent;
@@ -51,7 +52,8 @@ pub use life::{LifeEvent, LifeState};
 pub use live_agent::{LiveAgent, LiveError, LiveStatus, Replay, Turn};
 pub use memory_agent::MemoryAgent;
 pub use process::{
-    GUARD_MARKER, Guard, Launch, MARKER, become_program, foreground, guard_main, mark_above, reclaim, sweep,
+    Fault, GUARD_MARKER, Guard, Launch, MARKER, UnknownFault, become_program, foreground, guard_main,
+    mark_above, misbehave, reclaim, sweep,
 };
 pub use profile::Profile;
 pub use registry::{BuiltIn, built_in, built_ins};

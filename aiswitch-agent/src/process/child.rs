@@ -12,6 +12,7 @@ use tokio::process::ChildStdin;
 
 use super::guarded::{Lifeline, Watch};
 use super::output::{Lost, Stderr, Stdout, open_log};
+use super::program::check_format;
 use super::{Guard, Launch, MARKER, sweep};
 use crate::resources::{Excess, Resource};
 use crate::sandbox::walls;
@@ -248,6 +249,11 @@ fn begin(
         let source = std::io::Error::other("only a guard can put it up");
         return Err(AgentError::Sandbox { agent: agent(), sandbox: launch.sandbox, source });
     }
+    check_format(&launch.program).map_err(|source| AgentError::Spawn {
+        agent: agent(),
+        program: launch.program.clone(),
+        source,
+    })?;
     let lifeline = context.guard.as_ref().map(|_| Lifeline::open()).transpose().map_err(failed)?;
     let mut command = match &context.guard {
         Some(guard) => guard.command(&context.marker),

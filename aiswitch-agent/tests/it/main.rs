@@ -4,6 +4,7 @@
 mod access;
 mod claude;
 mod command;
+mod faults;
 mod guard;
 mod live;
 mod rpc;
