@@ -222,6 +222,7 @@ impl FromStr for SpecDuration {
             "" | "s" => 1_000,
             "m" | "min" => 60_000,
             "h" => 3_600_000,
+            "d" => 86_400_000,
             _ => 0,
         };
         match number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_ms)) {
@@ -238,8 +239,8 @@ mod tests {
     #[test]
     fn a_duration_is_read_as_people_write_it() {
         let read = |text: &str| text.parse::<SpecDuration>().ok().map(|duration| duration.0.as_millis());
-        let all = ["90", "90s", "500ms", "10m", "1h", "5 min"].map(read);
-        assert_eq!(all, [90_000, 90_000, 500, 600_000, 3_600_000, 300_000].map(Some));
+        let all = ["90", "90s", "500ms", "10m", "1h", "5 min", "30d"].map(read);
+        assert_eq!(all, [90_000, 90_000, 500, 600_000, 3_600_000, 300_000, 2_592_000_000].map(Some));
         for bad in ["", "0", "-1", "1.5s", "10 parsecs", "m", "99999999999999999999h", "9999999999999999999h"]
         {
             assert_eq!(read(bad), None, "{bad}");

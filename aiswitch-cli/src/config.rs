@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use aiswitch_agent::{AgentSpec, BuiltIn, SpecDuration, built_ins};
 use aiswitch_coordinator::{
-    AgentId, Home, LogLevel, PermissionMode, Preset, PresetName, PressureLimits, nearest,
+    AgentId, Home, LogLevel, PermissionMode, Preset, PresetName, PressureLimits, Retention, nearest,
 };
 use aiswitch_tokens::{ModelPrice, PriceList};
 use schemars::JsonSchema;
@@ -106,6 +106,9 @@ pub(crate) struct Coordination {
     /// What holds agents' processes together beside their guard; see `aiswitch doctor` for what this machine has.
     #[serde(default)]
     pub(crate) supervision: Supervise,
+    /// How long runs and logs are kept, and how much of them; the oldest goes first.
+    #[serde(default)]
+    pub(crate) retention: RetentionSpec,
 }
 
 /// What holds agents' processes together.
@@ -127,6 +130,38 @@ pub(crate) enum Supervise {
 fn sensible<'de, D: Deserializer<'de>>(limits: D) -> Result<PressureLimits, D::Error> {
     let limits = PressureLimits::deserialize(limits)?;
     limits.check().map(|()| limits).map_err(D::Error::custom)
+}
+
+/// How long runs and logs are kept, and how much of them.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RetentionSpec {
+    /// How old a run may become: `12h`, `30d`; 90 days without it.
+    #[serde(default)]
+    runs: Option<SpecDuration>,
+    /// How much all runs may take together, in MiB; 5120 without it.
+    #[serde(default)]
+    runs_mb: Option<u64>,
+    /// How old the lines of a log may become, once its file was put away; 30 days without it.
+    #[serde(default)]
+    logs: Option<SpecDuration>,
+    /// How much all files of logs that were put away may take together, in MiB; 1024 without it.
+    #[serde(default)]
+    logs_mb: Option<u64>,
+}
+
+impl RetentionSpec {
+    /// What it says, and what holds where it says nothing.
+    pub(crate) fn retention(self) -> Retention {
+        let built_in = Retention::default();
+        let bytes = |mebibytes: Option<u64>| mebibytes.map(|mebibytes| mebibytes.saturating_mul(1024 * 1024));
+        Retention {
+            run_age_max: self.runs.map_or(built_in.run_age_max, |age| age.0),
+            run_bytes_max: bytes(self.runs_mb).unwrap_or(built_in.run_bytes_max),
+            log_age_max: self.logs.map_or(built_in.log_age_max, |age| age.0),
+            log_bytes_max: bytes(self.logs_mb).unwrap_or(built_in.log_bytes_max),
+        }
+    }
 }
 
 impl Config {

@@ -3,6 +3,7 @@
 mod aggregate;
 mod audit;
 mod clock;
+mod consistency;
 mod coordinator;
 mod cut;
 mod error;
@@ -17,9 +18,12 @@ mod nearest;
 mod part;
 mod plan;
 mod pressure;
+mod process_mark;
 mod ready;
 mod report;
+mod retention;
 mod run;
+mod run_store;
 mod runs;
 mod state;
 mod strict;
@@ -33,6 +37,7 @@ pub use audit::{
     AUDIT_FILE_BYTES_MAX, AUDIT_TEXT_BYTES_MAX, Actor, Audit, AuditBreak, AuditDecision, AuditEntry,
     AuditFault, AuditLine, AuditLog, AuditVerdict, Channel,
 };
+pub use consistency::StateProblem;
 pub use coordinator::{Coordinator, PlannedLaunch, PlannedVariable};
 pub use error::{HomeError, RunError};
 pub use event::{EVENT_VERSION, RunEvent, RunEventKind};
@@ -50,14 +55,17 @@ pub use plan::{
     AGENTS_MAX, Aggregate, Assignment, MAX_PARALLEL_DEFAULT, OnFailure, Order, PROMPT_BYTES_MAX, Plan,
 };
 pub use pressure::{PressureLimits, PressureLimitsError};
+pub use process_mark::ProcessMark;
 pub use report::{
     AgentReport, Answer, Outcome, REPORT_VERSION, RunId, RunIdError, RunMode, RunReport, RunStatus,
     TaskReport,
 };
-pub use runs::{Events, Runs};
-pub use state::{
-    AgentRecord, PROMPT_START_BYTES_MAX, ProcessMark, RunRecordSummary, RunState, TASKS_KEPT_MAX,
+pub use retention::{Expired, Retention};
+pub use run_store::{
+    AgentRecord, MemoryRunStore, PROMPT_START_BYTES_MAX, RunRecordSummary, RunState, RunStore, SqliteRunStore,
 };
+pub use runs::{Events, Runs};
+pub use state::TASKS_KEPT_MAX;
 
 pub use strict::{FileFault, HomeProblem, check_private};
 

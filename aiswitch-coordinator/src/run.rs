@@ -26,8 +26,10 @@ use crate::held::{hold, limits};
 use crate::journal::Journal;
 use crate::part::{PartDone, PartEnd, Verdict, judge, with_hint};
 use crate::pressure::Gauge;
+use crate::process_mark::ProcessMark;
 use crate::ready::Ready;
-use crate::state::{ProcessMark, State, prompt_start};
+use crate::run_store::prompt_start;
+use crate::state::State;
 use crate::used::record_of;
 use crate::warm::Pool;
 use crate::{
@@ -69,6 +71,8 @@ pub(crate) struct Start<'a> {
     pub(crate) cancel: CancellationToken,
     /// Where it is kept; `None` keeps nothing.
     pub(crate) records: Option<Records>,
+    /// Where it is kept how the run is.
+    pub(crate) state: Option<State>,
     /// Where what the agents used is kept.
     pub(crate) usage: Option<Arc<dyn UsageStore>>,
     /// What tokens cost whose cost an agent does not tell.
@@ -79,7 +83,6 @@ pub(crate) struct Start<'a> {
 #[derive(Debug)]
 pub(crate) struct Records {
     pub(crate) journal: Journal,
-    pub(crate) state: State,
     pub(crate) audit: RunAudit,
 }
 
@@ -103,7 +106,7 @@ pub(crate) struct Run<'a, F> {
     halt: Option<Halt>,
     /// The plan's locks, let go when the run is dropped.
     held: Vec<LockGuard>,
-    saves: JoinSet<Result<(), HomeError>>,
+    saves: JoinSet<Result<Vec<String>, HomeError>>,
     state_changed: bool,
     seq: u64,
     warnings: Vec<String>,
@@ -304,7 +307,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         self.slots[index].report = Some(report.clone());
         self.state_changed = true;
         if let Some(records) = &self.start.records {
-            let path = records.state.home().agent_dir(&self.start.id, &report.id).join("stderr.log");
+            let path = records.journal.home().agent_dir(&self.start.id, &report.id).join("stderr.log");
             crate::log::tell_stderr(self.start.id, &report.id, &path);
         }
         self.tell(Some(index), RunEventKind::Ended { report: Box::new(report) });
@@ -395,7 +398,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
     /// Starts writing the state files, if the run is kept.
     fn save(&mut self, report: Option<&RunReport>) {
         self.state_changed = false;
-        let Some(Records { state, .. }) = &self.start.records else { return };
+        let Some(state) = &self.start.state else { return };
         let process = ProcessMark::own();
         let agents = self.start.ready.agents.iter().zip(&self.slots).filter_map(|(ready, slot)| {
             let ((_, started_at), None) = (slot.started?, &slot.report) else { return None };
@@ -408,16 +411,18 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
                 process,
             })
         });
-        self.saves.spawn(state.clone().save(self.start.task_record(report), agents.collect()));
+        self.saves.spawn(state.clone().save(self.start.run_record(report), agents.collect()));
     }
 
-    fn saved(&mut self, saved: Result<Result<(), HomeError>, JoinError>) {
-        let problem = match saved {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => chain(&error),
-            Err(error) => panic_message(error),
+    fn saved(&mut self, saved: Result<Result<Vec<String>, HomeError>, JoinError>) {
+        let warnings = match saved {
+            Ok(Ok(warnings)) => warnings,
+            Ok(Err(error)) => vec![not_kept(&error)],
+            Err(error) => vec![format!("how the run is is not kept: {}", panic_message(error))],
         };
-        self.warn(format!("the state of the run is not kept: {problem}"));
+        for warning in warnings {
+            self.warn(warning);
+        }
     }
 
     fn audited(&mut self, written: Result<(), String>) {
@@ -467,8 +472,8 @@ impl Start<'_> {
         }
     }
 
-    /// The run's line in `tasks.json`; with a report when it has ended.
-    pub(crate) fn task_record(&self, report: Option<&RunReport>) -> RunRecordSummary {
+    /// How the run is; with a report when it has ended.
+    fn run_record(&self, report: Option<&RunReport>) -> RunRecordSummary {
         RunRecordSummary {
             run_id: self.id,
             status: report.map_or(RunState::Running, |report| RunState::Ended(report.status)),
@@ -478,9 +483,13 @@ impl Start<'_> {
             cwd: self.ready.cwd.clone(),
             started_at: self.started_at,
             duration_ms: report.map(|report| report.duration_ms),
-            process: ProcessMark::own(),
+            process: Some(ProcessMark::own()),
         }
     }
+}
+
+fn not_kept(error: &HomeError) -> String {
+    format!("how the run is is not kept: {}", chain(error))
 }
 
 /// Waits until some of the run's audit lines are written; `None` when there are none.

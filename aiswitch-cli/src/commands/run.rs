@@ -21,6 +21,7 @@ use crate::args::{OutputFormat, RunArgs};
 use crate::assemble::{self, Parts, PresetFrom};
 use crate::bound::Bound;
 use crate::caller::{self, Caller};
+use crate::commands::clean::Cleaning;
 use crate::commands::runtime;
 use crate::config::{Config, read_prices};
 use crate::error::Error;
@@ -47,6 +48,7 @@ pub(crate) fn run(args: &RunArgs, home: Home, caller: &Caller, output: &Output) 
     };
     let prices = read_prices(&home)?;
     let prompt = prompt::read(args, caller, output)?;
+    let retention = config.coordination.retention.retention();
     let log_level = config.coordination.log_level.unwrap_or(LogLevel::Info);
     let bound = Bound::read(&home, output)?;
     let parts = assemble::run(args, prompt, &picks, (config, &bound), (&home, caller))?;
@@ -75,7 +77,9 @@ pub(crate) fn run(args: &RunArgs, home: Home, caller: &Caller, output: &Output) 
     let logs = start_logs(&home, log_level, output);
     let usage = Arc::new(SqliteUsageStore::at(home.usage_file()));
     let coordinator = coordinator.with_usage(usage).with_prices(prices);
+    let cleaning = Cleaning::begin_if_due(&home, retention);
     let ended = to_report(&coordinator.with_home(home), plan, output, on_event);
+    cleaning.and_then(Cleaning::finish).iter().for_each(|problem| output.note(problem));
     logs.and_then(LogGuard::finish).iter().for_each(|problem| output.note(problem));
     let (report, signalled) = ended?;
     match output.format {
