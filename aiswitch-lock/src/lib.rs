@@ -10,6 +10,7 @@ mod guard;
 mod identity;
 mod info;
 mod manager;
+mod mark;
 mod memory;
 mod name;
 mod network;
@@ -24,6 +25,7 @@ pub use flock::{LockAttempt, LockFile};
 pub use guard::{Hold, LockGuard};
 pub use info::{Capabilities, CleanupReport, HolderInfo, HolderProcess, LockInfo, LockState, WaiterInfo};
 pub use manager::{BlockingLockManager, LockManager};
+pub use mark::ProcessMark;
 pub use memory::MemoryLockManager;
 pub use name::{LockName, NAME_BYTES_MAX, NameProblem};
 pub use options::{
