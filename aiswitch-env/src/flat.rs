@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::environment::{Origin, Variable};
 use crate::preset::{check_value, origin_of_url, resolve_one};
 use crate::seal::{DataKeys, Place};
-use crate::{Ambient, EnvError, Preset, PresetName, Secret, ValueSource, read_value};
+use crate::{Ambient, EnvError, Preset, PresetName, ValueSource, read_value};
 
 /// A preset with all that it starts from, for one agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,42 +98,21 @@ impl FlatPreset {
     /// Encrypted values are bound to it: a key for one host does not open for another.
     pub fn audience(&self, ambient: &Ambient) -> String {
         let urls = self.variables.iter().filter(|(name, _)| name.ends_with("_BASE_URL"));
-        let urls: Vec<Secret> = urls
+        let origins: BTreeSet<String> = urls
             .filter_map(|(name, value)| {
                 let value = match &value.source {
-                    ValueSource::Plain(text) => Secret::new(text.clone()),
+                    ValueSource::Plain(text) => crate::Secret::new(text.clone()),
                     ValueSource::Env(wanted) => ambient.get(wanted)?.clone(),
-                    ValueSource::File(path) => Secret::new(read_value(path).ok()?),
+                    ValueSource::File(path) => crate::Secret::new(read_value(path).ok()?),
                     // An encrypted one is bound by itself, and nobody can make another without the key.
                     ValueSource::Encrypted(_) => return None,
                 };
                 check_value(name, &value).ok()?;
-                Some(value)
+                Some(origin_of_url(value.text()))
             })
             .collect();
-        audience_of(urls.iter().map(Secret::text))
+        origins.into_iter().collect::<Vec<_>>().join(" ")
     }
-}
-
-/// Where these base URLs lead: scheme, host and port of each, in order; see [`FlatPreset::audience`].
-pub fn audience_of<'u>(urls: impl IntoIterator<Item = &'u str>) -> String {
-    join(&urls.into_iter().map(origin_of_url).collect())
-}
-
-/// Where a preset could have led before one base URL became another, the likeliest first.
-///
-/// `was` is where the URLs led that were changed, and is empty if they are not known; `now` is where the preset leads. What
-/// was encrypted stays closed for any place that is not among these.
-pub fn audiences_before(was: &str, now: &str) -> impl Iterator<Item = String> {
-    let [was, now] =
-        [was, now].map(|text| text.split_whitespace().map(str::to_owned).collect::<BTreeSet<_>>());
-    let but_one = now.iter().map(|gone| now.iter().filter(|url| *url != gone).cloned().collect());
-    let kept: Vec<BTreeSet<String>> = [BTreeSet::new(), now.clone()].into_iter().chain(but_one).collect();
-    kept.into_iter().map(move |kept| join(&kept.union(&was).cloned().collect()))
-}
-
-fn join(origins: &BTreeSet<String>) -> String {
-    origins.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
 }
 
 impl FromIterator<(String, FlatValue)> for FlatPreset {

@@ -17,7 +17,7 @@ mod snapshot;
 pub use ambient::Ambient;
 pub use environment::{ALLOWED, Environment, Origin, REDIRECTING, Variable, is_dangerous, is_redirecting};
 pub use error::EnvError;
-pub use flat::{FlatPreset, FlatValue, audience_of, audiences_before};
+pub use flat::{FlatPreset, FlatValue};
 #[cfg(feature = "age")]
 pub use identity::{Identity, Recipient};
 pub use preset::{

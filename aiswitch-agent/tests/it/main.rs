@@ -2,8 +2,10 @@
 #![cfg(test)]
 
 mod access;
+mod agents;
 mod claude;
 mod command;
+mod faults;
 mod guard;
 mod live;
 mod rpc;

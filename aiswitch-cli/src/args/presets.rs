@@ -45,11 +45,6 @@ pub(crate) enum PresetVerb {
         #[arg(required = true)]
         names: Vec<PresetName>,
     },
-    /// Let the encrypted values of a preset open again after its base URL was changed on purpose
-    ///
-    /// A value opens only where the preset led when it was encrypted, so that nobody gets a key by changing a URL. This
-    /// binds the values to where the preset leads now: look at that first, with `preset show`.
-    Reseal(PresetReseal),
     /// Check that every value of every preset can be had
     Validate,
     /// Take over presets from another tool, or from a file that `preset export` wrote; secrets are encrypted on the way
@@ -75,16 +70,6 @@ pub(crate) struct PresetChange {
     /// The preset whose variables it starts from
     #[arg(long, value_name = "PRESET")]
     pub(crate) extends: Option<PresetName>,
-}
-
-/// A preset that leads elsewhere than before.
-#[derive(Debug, clap::Args)]
-pub(crate) struct PresetReseal {
-    /// The preset
-    pub(crate) name: PresetName,
-    /// A base URL that it had when the values were encrypted; repeatable [default: it had one less than now]
-    #[arg(long, value_name = "URL")]
-    pub(crate) was: Vec<String>,
 }
 
 /// Presets of another tool.

@@ -9,7 +9,6 @@ use serde::Serialize;
 use crate::args::{PresetChange, PresetVerb};
 use crate::caller::Caller;
 use crate::commands::import::{export, import};
-use crate::commands::reseal::reseal;
 use crate::config::Config;
 use crate::error::{Error, chain};
 use crate::exit::Code;
@@ -64,7 +63,6 @@ pub(crate) fn presets(
         PresetVerb::Validate => return validate(&vault, (home, caller), output),
         PresetVerb::Import(args) => return import(args, &vault, caller, output),
         PresetVerb::Export(args) => return export(args, &vault, output),
-        PresetVerb::Reseal(args) => reseal(args, &vault, caller)?,
         PresetVerb::Add { name, change } => {
             let _guard = vault.lock()?;
             let mut presets = vault.presets()?;
