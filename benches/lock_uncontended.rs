@@ -18,7 +18,7 @@ use aiswitch_lock::{
     MemoryLockManager,
 };
 use criterion::{Criterion, criterion_group};
-use rustix::fs::{AtFlags, CWD, FlockOperation, SeekFrom, StatxFlags, flock, seek, statx};
+use rustix::fs::{AtFlags, FlockOperation, SeekFrom, StatxFlags, flock, seek, statx};
 use rustix::io::{pread, pwrite};
 use rustix::process::getpid;
 use tokio::runtime::Runtime;
@@ -29,7 +29,7 @@ struct Subjects {
     fs4: File,
     fd_lock: fd_lock::RwLock<File>,
     bare: (LockFile, PathBuf),
-    calls: (File, PathBuf),
+    calls: File,
     full: FileLockManager,
     memory: MemoryLockManager,
     runtime: Runtime,
@@ -50,8 +50,7 @@ impl Subjects {
             fd_lock: fd_lock::RwLock::new(open("fd_lock")),
             bare: (LockFile::open(&bare).unwrap(), bare),
             full: FileLockManager::open(folder.join("locks")).unwrap(),
-            // As deep as a lock file of the manager.
-            calls: (open("locks/resource_calls.lock"), folder.join("locks/resource_calls.lock")),
+            calls: open("calls"),
             memory: MemoryLockManager::new(),
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
             name: LockName::resource("bench").unwrap(),
@@ -81,8 +80,7 @@ impl Subjects {
                 file.unlock(path).unwrap();
             }),
             "system calls of the full pair" => {
-                let (file, path) = &self.calls;
-                (0..count).for_each(|_| calls_of_the_full_pair(file, path));
+                (0..count).for_each(|_| calls_of_the_full_pair(&self.calls));
             }
             "full pair" => (0..count).for_each(|_| {
                 drop(black_box(BlockingLockManager::acquire(&self.full, &self.name, &self.options).unwrap()));
@@ -116,11 +114,11 @@ const ROWS: [&str; 9] = [
 ];
 
 /// What an acquire and a release ask of the kernel, with nothing in between: the bound of the full pair.
-fn calls_of_the_full_pair(file: &File, path: &Path) {
+fn calls_of_the_full_pair(file: &File) {
     const RECORD: [u8; 134] = [7; 134];
     black_box(getpid());
     flock(file, FlockOperation::NonBlockingLockExclusive).unwrap();
-    black_box(statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::INO | StatxFlags::SIZE).unwrap());
+    black_box(statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::NLINK | StatxFlags::SIZE).unwrap());
     black_box(pread(file, &mut [0; 24], 0).unwrap());
     black_box(pwrite(file, &RECORD, 0).unwrap());
     black_box(getpid());

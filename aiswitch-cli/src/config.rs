@@ -8,10 +8,13 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use aiswitch_agent::{AgentSpec, BuiltIn, SpecDuration, built_ins};
-use aiswitch_coordinator::{AgentId, Home, LogLevel, PermissionMode, Preset, PresetName, nearest};
+use aiswitch_coordinator::{
+    AgentId, Home, LogLevel, PermissionMode, Preset, PresetName, PressureLimits, Retention, nearest,
+};
+use aiswitch_tokens::{ModelPrice, PriceList};
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
 
 use crate::pick::Pick;
 use crate::project::Project;
@@ -69,6 +72,15 @@ pub(crate) struct PresetsFile {
     presets: BTreeMap<PresetName, Preset>,
 }
 
+/// `config/prices.yaml`: what tokens cost, before what is known here.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PricesFile {
+    /// Model, or the start of its name with a `*` behind → dollars per million tokens.
+    #[serde(default)]
+    models: BTreeMap<String, ModelPrice>,
+}
+
 /// `config/coordination.yaml`: what a run does when its command line says nothing.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -85,9 +97,71 @@ pub(crate) struct Coordination {
     /// How long an agent may be silent.
     #[serde(default)]
     pub(crate) idle_timeout: Option<SpecDuration>,
+    /// When the machine is short of memory: then fewer agents start, and those at work are paused, the last one first.
+    #[serde(default, deserialize_with = "sensible")]
+    pub(crate) pressure: PressureLimits,
     /// From which level on the logs keep what happens: `trace`, `debug`, `info` (the default), `warn` or `error`.
     #[serde(default)]
     pub(crate) log_level: Option<LogLevel>,
+    /// What holds agents' processes together beside their guard; see `aiswitch doctor` for what this machine has.
+    #[serde(default)]
+    pub(crate) supervision: Supervise,
+    /// How long runs and logs are kept, and how much of them; the oldest goes first.
+    #[serde(default)]
+    pub(crate) retention: RetentionSpec,
+}
+
+/// What holds agents' processes together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Supervise {
+    /// A guard, which adopts all that the agent starts.
+    #[default]
+    Guard,
+    /// The same, and a control group: killed at once, and limits are enforced as far as it has their controllers.
+    Cgroup,
+    /// The same as `guard`, and a namespace of process numbers: the kernel ends all of it whoever is killed.
+    PidNamespace,
+    /// A guard, and all of that which this machine has.
+    Strongest,
+}
+
+/// Limits of memory that make sense together.
+fn sensible<'de, D: Deserializer<'de>>(limits: D) -> Result<PressureLimits, D::Error> {
+    let limits = PressureLimits::deserialize(limits)?;
+    limits.check().map(|()| limits).map_err(D::Error::custom)
+}
+
+/// How long runs and logs are kept, and how much of them.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RetentionSpec {
+    /// How old a run may become: `12h`, `30d`; 90 days without it.
+    #[serde(default)]
+    runs: Option<SpecDuration>,
+    /// How much all runs may take together, in MiB; 5120 without it.
+    #[serde(default)]
+    runs_mb: Option<u64>,
+    /// How old the lines of a log may become, once its file was put away; 30 days without it.
+    #[serde(default)]
+    logs: Option<SpecDuration>,
+    /// How much all files of logs that were put away may take together, in MiB; 1024 without it.
+    #[serde(default)]
+    logs_mb: Option<u64>,
+}
+
+impl RetentionSpec {
+    /// What it says, and what holds where it says nothing.
+    pub(crate) fn retention(self) -> Retention {
+        let built_in = Retention::default();
+        let bytes = |mebibytes: Option<u64>| mebibytes.map(|mebibytes| mebibytes.saturating_mul(1024 * 1024));
+        Retention {
+            run_age_max: self.runs.map_or(built_in.run_age_max, |age| age.0),
+            run_bytes_max: bytes(self.runs_mb).unwrap_or(built_in.run_bytes_max),
+            log_age_max: self.logs.map_or(built_in.log_age_max, |age| age.0),
+            log_bytes_max: bytes(self.logs_mb).unwrap_or(built_in.log_bytes_max),
+        }
+    }
 }
 
 impl Config {
@@ -143,6 +217,15 @@ pub(crate) fn built_in_id(agent: &BuiltIn) -> AgentId {
 /// It holds what it may not, or cannot be read.
 pub(crate) fn read_presets(path: &Path) -> Result<BTreeMap<PresetName, Preset>, ConfigError> {
     read_file::<PresetsFile>(path).map(|file| file.presets)
+}
+
+/// What tokens cost: by the home's file first.
+///
+/// # Errors
+/// It holds what it may not, or cannot be read.
+pub(crate) fn read_prices(home: &Home) -> Result<PriceList, ConfigError> {
+    let file: PricesFile = read_file(&home.config_dir().join("prices.yaml"))?;
+    Ok(PriceList::new(file.models))
 }
 
 /// The presets of a text; an empty one has none.

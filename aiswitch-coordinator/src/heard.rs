@@ -81,6 +81,7 @@ pub(crate) fn kind_of(event: AgentEvent, redactor: &Redactor, output: &mut Redac
         }
         AgentEvent::Retry { error } => RunEventKind::Retry { error: masked_error(error, redactor) },
         AgentEvent::Unknown { line } => RunEventKind::Unknown { line: masked(line) },
+        AgentEvent::State { from, to } => RunEventKind::State { from, to },
         AgentEvent::LogLost { reason } => return Told::LogLost { reason },
         _ => return Told::Nothing,
     })
@@ -104,5 +105,6 @@ pub(crate) fn usage_of(usage: TokenUsage) -> Usage {
         cache_read_tokens: usage.cache_read_tokens,
         cache_write_tokens: usage.cache_write_tokens,
         reasoning_tokens: usage.reasoning_tokens,
+        ..Usage::default()
     }
 }

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
-use crate::Aggregate;
+use crate::{Aggregate, LimitReport};
 
 /// The version of the report's form; a field may be added within one version, none changed.
 pub const REPORT_VERSION: u32 = 1;
@@ -33,6 +33,11 @@ impl RunId {
     /// A new name for a run that starts at this time.
     pub(crate) fn at(time: DateTime<Utc>) -> Self {
         Self(Ulid::from_datetime(time::SystemTime::from(time)))
+    }
+
+    /// When the run started, which its name tells to the millisecond.
+    pub fn started_at(self) -> DateTime<Utc> {
+        self.0.datetime().into()
     }
 }
 
@@ -174,8 +179,17 @@ pub struct AgentReport {
     pub duration_ms: u64,
     /// How often its process was started again.
     pub restarts: u32,
+    /// How long it was paused since memory was short, in milliseconds; no time-out went on meanwhile.
+    #[serde(default)]
+    pub paused_ms: u64,
     /// Its process.
     pub pid: Option<u32>,
+    /// What its processes were held together by: `pid_namespace`, `cgroup`, `guard` or `group`; `None` where it had none.
+    #[serde(default)]
+    pub held_by: Option<String>,
+    /// Its limits, and how far each was kept.
+    #[serde(default)]
+    pub limits: Vec<LimitReport>,
     /// How many lines it printed that its driver does not know.
     pub unknown_lines: u64,
     /// The most memory that its processes were seen to hold together, in bytes.

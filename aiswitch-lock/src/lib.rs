@@ -10,8 +10,10 @@ mod guard;
 mod identity;
 mod info;
 mod manager;
+mod mark;
 mod memory;
 mod name;
+mod network;
 mod options;
 mod queue;
 mod replace;
@@ -23,6 +25,7 @@ pub use flock::{LockAttempt, LockFile};
 pub use guard::{Hold, LockGuard};
 pub use info::{Capabilities, CleanupReport, HolderInfo, HolderProcess, LockInfo, LockState, WaiterInfo};
 pub use manager::{BlockingLockManager, LockManager};
+pub use mark::ProcessMark;
 pub use memory::MemoryLockManager;
 pub use name::{LockName, NAME_BYTES_MAX, NameProblem};
 pub use options::{

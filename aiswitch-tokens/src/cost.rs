@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::COST_MAX;
+
 /// An amount of US dollars in whole billionths, so that sums are exact; written as a decimal number of dollars.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NanoUsd(pub u64);
@@ -73,11 +75,24 @@ pub enum CostSource {
     Reported,
     /// It was computed from the tokens and a price list.
     Computed,
-    /// It was computed from tokens that were themselves estimated.
+    /// It was computed from tokens that were themselves estimated, or from the sum of several requests where the price
+    /// depends on the size of each.
     Estimated,
     /// Nobody knows it.
     #[default]
     Unknown,
+}
+
+impl CostSource {
+    /// How much a cost from here is to be trusted, the more the higher.
+    pub(crate) const fn certainty(self) -> u8 {
+        match self {
+            Self::Unknown => 0,
+            Self::Estimated => 1,
+            Self::Computed => 2,
+            Self::Reported => 3,
+        }
+    }
 }
 
 /// What a piece of work cost, and who says so.
@@ -91,9 +106,9 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// A cost that the agent reported, in dollars; what is no price is unknown.
+    /// A cost that the agent reported, in dollars; what is no price, or beyond [`COST_MAX`], is unknown.
     pub fn reported(usd: Option<f64>) -> Self {
-        match usd.and_then(NanoUsd::from_usd) {
+        match usd.and_then(NanoUsd::from_usd).filter(|usd| *usd <= COST_MAX) {
             Some(usd) => Self { usd: Some(usd), source: CostSource::Reported },
             None => Self::default(),
         }

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use memchr::memmem;
 use serde::Deserialize;
 
+use crate::response::AnthropicUsage;
 use crate::{Cost, Usage, UsageError, UsageKey, UsageRecord};
 
 /// The longest line that is read; a longer one is passed over and counted.
@@ -134,6 +135,7 @@ impl Transcript {
             cache_read_tokens: cached_input_tokens,
             cache_write_tokens: cache_write_input_tokens,
             reasoning_tokens: reasoning_output_tokens,
+            ..Usage::default()
         };
         let total = info.total_token_usage?;
         let root = self.root.as_deref()?;
@@ -147,6 +149,8 @@ impl Transcript {
             task: None,
             run: None,
             session: self.session.clone(),
+            tier: None,
+            requests: Some(1),
             usage: Some(usage),
             cost: Cost::default(),
         })
@@ -197,18 +201,7 @@ struct ClaudeMessage<'a> {
     #[serde(default)]
     model: Option<String>,
     #[serde(default)]
-    usage: Option<ClaudeUsage>,
-}
-
-#[derive(Deserialize)]
-#[expect(clippy::struct_field_names, reason = "the names are the vendor's")]
-struct ClaudeUsage {
-    input_tokens: u64,
-    output_tokens: u64,
-    #[serde(default)]
-    cache_creation_input_tokens: Option<u64>,
-    #[serde(default)]
-    cache_read_input_tokens: Option<u64>,
+    usage: Option<AnthropicUsage>,
 }
 
 fn claude(line: &[u8]) -> Told {
@@ -222,6 +215,7 @@ fn claude(line: &[u8]) -> Told {
     let Some(usage) = message.usage else { return Told::Nothing };
     // What the program made up itself, such as the text of an error, was no request.
     let Some(model) = message.model.filter(|model| model != "<synthetic>") else { return Told::Nothing };
+    let (usage, tier) = usage.read();
     let record = || {
         Some(UsageRecord {
             key: UsageKey { source: "anthropic".into(), message: message.id?.into() },
@@ -232,13 +226,9 @@ fn claude(line: &[u8]) -> Told {
             task: None,
             run: None,
             session,
-            usage: Some(Usage {
-                input_tokens: Some(usage.input_tokens),
-                output_tokens: Some(usage.output_tokens),
-                cache_read_tokens: usage.cache_read_input_tokens,
-                cache_write_tokens: usage.cache_creation_input_tokens,
-                reasoning_tokens: None,
-            }),
+            tier,
+            requests: Some(1),
+            usage: Some(usage),
             cost: Cost::reported(cost_usd),
         })
     };

@@ -14,24 +14,42 @@ pub struct Usage {
     pub cache_read_tokens: Option<u64>,
     /// Tokens of the prompt that were written to a cache.
     pub cache_write_tokens: Option<u64>,
+    /// The part of those written to a cache that lasts an hour, which costs more than the ordinary one.
+    pub cache_write_1h_tokens: Option<u64>,
     /// The part of the output that was spent on thinking.
     pub reasoning_tokens: Option<u64>,
+    /// How often the provider searched the web, which is paid for beside the tokens.
+    pub web_searches: Option<u64>,
 }
 
 impl Usage {
     /// All tokens, of the prompt and of the answer; `None` when no figure is known.
     pub fn total(self) -> Option<u64> {
-        // Thinking is a part of the output.
-        let [input, output, cache_read, cache_write, _] = self.figures();
-        let known = [input, output, cache_read, cache_write].into_iter().flatten();
-        known.reduce(u64::saturating_add)
+        // Thinking is a part of the output, and the long-lived part of the cache one of what was written to it.
+        let known = [self.input_tokens, self.output_tokens, self.cache_read_tokens, self.cache_write_tokens];
+        known.into_iter().flatten().reduce(u64::saturating_add)
     }
 
     /// Its figures, in the order of its fields.
-    pub(crate) fn figures(self) -> [Option<u64>; 5] {
-        let Self { input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens } =
-            self;
-        [input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens]
+    pub(crate) fn figures(self) -> [Option<u64>; 7] {
+        let Self {
+            input_tokens,
+            output_tokens,
+            cache_read_tokens,
+            cache_write_tokens,
+            cache_write_1h_tokens,
+            reasoning_tokens,
+            web_searches,
+        } = self;
+        [
+            input_tokens,
+            output_tokens,
+            cache_read_tokens,
+            cache_write_tokens,
+            cache_write_1h_tokens,
+            reasoning_tokens,
+            web_searches,
+        ]
     }
 
     /// Both together. A figure that only one side knows is that side's; one that neither knows stays unknown.
@@ -46,7 +64,9 @@ impl Usage {
             output_tokens: sum(self.output_tokens, other.output_tokens),
             cache_read_tokens: sum(self.cache_read_tokens, other.cache_read_tokens),
             cache_write_tokens: sum(self.cache_write_tokens, other.cache_write_tokens),
+            cache_write_1h_tokens: sum(self.cache_write_1h_tokens, other.cache_write_1h_tokens),
             reasoning_tokens: sum(self.reasoning_tokens, other.reasoning_tokens),
+            web_searches: sum(self.web_searches, other.web_searches),
         }
     }
 }

@@ -2,12 +2,15 @@
 #![cfg(test)]
 
 mod access;
+mod agents;
 mod claude;
 mod command;
+mod faults;
 mod guard;
 mod live;
 mod rpc;
 mod samples;
 mod sandbox;
 mod support;
+mod tiers;
 mod vendor;

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use aiswitch_agent::SpecDuration;
+use aiswitch_agent::{Sandbox, SpecDuration};
 use aiswitch_coordinator::{Aggregate, LockName, OnFailure, PermissionMode, PresetName};
 use clap::ValueEnum;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -12,6 +12,7 @@ use crate::pick::Pick;
 
 /// One task for one or more agents.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct RunArgs {
     /// What the agents are to do; `-` reads it from stdin
     ///
@@ -45,6 +46,9 @@ pub(crate) struct RunArgs {
     /// What agents may do [default: read-only when several share the folder, else write]
     #[arg(long, value_name = "MODE", value_parser = modes(), help_heading = "Agents")]
     pub(crate) mode: Option<PermissionMode>,
+    /// What agents may touch, whatever their specs say [default: as the spec says, else none]
+    #[arg(long, value_name = "SANDBOX", value_parser = sandboxes(), help_heading = "Agents")]
+    pub(crate) sandbox: Option<Sandbox>,
     /// The folder that the agents work in [default: this one]
     #[arg(short = 'C', long, value_name = "DIR", help_heading = "Agents")]
     pub(crate) cwd: Option<PathBuf>,
@@ -70,6 +74,9 @@ pub(crate) struct RunArgs {
     /// What an agent's failure means for the others
     #[arg(long, value_name = "WHAT", default_value = "continue", value_parser = on_failure(), help_heading = "The run")]
     pub(crate) on_failure: OnFailure,
+    /// Doing it twice does no harm: give the task once more to an agent whose process ends early
+    #[arg(long, help_heading = "The run")]
+    pub(crate) idempotent: bool,
     /// Exit with 1 instead of 4 when only some agents completed
     #[arg(long, help_heading = "The run")]
     pub(crate) strict: bool,
@@ -101,6 +108,11 @@ pub(crate) enum OutputFormat {
 
 fn modes() -> impl TypedValueParser<Value = PermissionMode> {
     PossibleValuesParser::new(["read-only", "write", "yolo"]).try_map(|mode| mode.parse::<PermissionMode>())
+}
+
+fn sandboxes() -> impl TypedValueParser<Value = Sandbox> {
+    PossibleValuesParser::new(["none", "standard", "read-only", "offline"])
+        .try_map(|sandbox| sandbox.parse::<Sandbox>())
 }
 
 fn on_failure() -> impl TypedValueParser<Value = OnFailure> {

@@ -39,8 +39,9 @@ pub(crate) struct TokensArgs {
 pub(crate) enum TokensVerb {
     /// Import what Claude Code and Codex left on disk: months of history on the first day
     ///
-    /// Each request counts once, however often it is imported and in however many files it stands. Sessions that are known
-    /// from runs of this home are passed over: they count already.
+    /// Each request counts once, however often it is imported and in however many files it stands. What runs of this home
+    /// did in a session is passed over: it counts already. What has no reported cost is priced: by config/prices.yaml first,
+    /// then by the list of the genai-prices package, as of the time of the request.
     Import {
         /// Read Claude Code's transcripts below this folder [default: ~/.claude/projects]
         #[arg(long, value_name = "DIR")]
@@ -49,6 +50,11 @@ pub(crate) enum TokensVerb {
         #[arg(long, value_name = "DIR")]
         codex: Option<PathBuf>,
     },
+    /// Compute the costs that nobody reported anew, with the prices as they are now
+    ///
+    /// Needed after a change of config/prices.yaml or an update of this program. A model's price is that of the time of the
+    /// request. A cost that an agent reported stays as it is.
+    Reprice,
 }
 
 /// What tokens are summed up by.

@@ -4,9 +4,10 @@ use aiswitch_coordinator::{RunEvent, RunReport};
 use schemars::schema_for;
 
 use crate::args::Document;
-use crate::config::{AgentsFile, Coordination, PresetsFile};
+use crate::config::{AgentsFile, Coordination, PresetsFile, PricesFile};
 use crate::exit::Code;
 use crate::output::Output;
+use crate::output::env::HistoryView;
 use crate::project::Project;
 
 /// Prints a JSON Schema.
@@ -15,9 +16,11 @@ pub(crate) fn schema(document: Document, output: &Output) -> Code {
         Document::Report => schema_for!(RunReport),
         Document::Event => schema_for!(RunEvent),
         Document::Agents => schema_for!(AgentsFile),
+        Document::Prices => schema_for!(PricesFile),
         Document::Presets => schema_for!(PresetsFile),
         Document::Coordination => schema_for!(Coordination),
         Document::Project => schema_for!(Project),
+        Document::EnvHistory => schema_for!(HistoryView),
     };
     output.json(&schema);
     Code::Completed

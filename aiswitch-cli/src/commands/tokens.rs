@@ -1,13 +1,11 @@
 //! `aiswitch tokens`: what was used, and what it cost.
 
-use std::collections::HashSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+mod import;
 
-use aiswitch_coordinator::{CostSummary, Home, RUN_USAGE_SOURCE, Usage};
+use aiswitch_coordinator::{CostSummary, Home, Usage};
 use aiswitch_tokens::{
-    GroupBy, Groups, Period, SqliteUsageStore, Tracked, TranscriptKind, UsageGroup, UsageQuery, UsageRecord,
-    UsageStore, read_transcript,
+    GroupBy, Groups, Period, PriceList, Repriced, SqliteUsageStore, UsageGroup, UsageQuery, UsageRecord,
+    UsageStore,
 };
 use chrono::{DateTime, Utc};
 use jiff::Timestamp;
@@ -16,17 +14,15 @@ use serde::Serialize;
 
 use crate::args::{TokensArgs, TokensBy, TokensVerb};
 use crate::caller::{self, Caller};
+use crate::config::read_prices;
 use crate::error::Error;
 use crate::exit::Code;
 use crate::output::{Output, human};
 
-/// How deep transcripts are looked for.
-const DEPTH_MAX: usize = 8;
-
-/// Shows what was used, or imports transcripts.
+/// Shows what was used, imports transcripts, or computes costs anew.
 ///
 /// # Errors
-/// The store cannot be read or written, or there is nothing to import.
+/// The store or the prices cannot be read or written, or there is nothing to import.
 pub(crate) fn tokens(
     args: &TokensArgs,
     home: &Home,
@@ -35,7 +31,10 @@ pub(crate) fn tokens(
 ) -> Result<Code, Error> {
     let store = SqliteUsageStore::at(home.usage_file());
     match &args.verb {
-        Some(TokensVerb::Import { claude, codex }) => import(&store, [claude, codex], caller, output),
+        Some(TokensVerb::Import { claude, codex }) => {
+            import::import(&store, &read_prices(home)?, [claude, codex], caller, output)
+        }
+        Some(TokensVerb::Reprice) => reprice(&store, &read_prices(home)?, output),
         None => show(args, &store, output),
     }
 }
@@ -178,95 +177,19 @@ fn text(view: &View, by: TokensBy) -> String {
     text + &unpriced
 }
 
-/// What `tokens import --json` prints.
-#[derive(Debug, Default, Serialize)]
-struct ImportView {
-    files: u64,
-    lines: u64,
-    requests_new: u64,
-    requests_known: u64,
-    of_runs: u64,
-    unreadable: u64,
+/// What `tokens reprice --json` prints.
+#[derive(Debug, Serialize)]
+struct RepriceView {
+    changed: u64,
+    same: u64,
+    unpriced: u64,
 }
 
-fn import(
-    store: &dyn UsageStore,
-    folders: [&Option<PathBuf>; 2],
-    caller: &Caller,
-    output: &Output,
-) -> Result<Code, Error> {
-    let kinds = [(TranscriptKind::Claude, ".claude/projects"), (TranscriptKind::Codex, ".codex/sessions")];
-    let own = own_sessions(store)?;
-    let mut view = ImportView::default();
-    let mut tracked = Tracked::default();
-    // With one folder named, the other kind is not looked for.
-    let is_named = folders.iter().any(|folder| folder.is_some());
-    let mut searched = Vec::new();
-    for ((kind, default), named) in kinds.into_iter().zip(folders) {
-        let default = || caller.user_dir().filter(|_| !is_named).map(|user| user.join(default));
-        let Some(folder) = named.clone().or_else(default) else { continue };
-        let mut files = Vec::new();
-        collect(&folder, DEPTH_MAX, &mut files);
-        searched.push(folder);
-        for file in files {
-            let mut records = Vec::new();
-            let count = read_transcript(&file, kind, |record| records.push(record))?;
-            let before = records.len();
-            records.retain(|record| record.session.as_ref().is_none_or(|session| !own.contains(session)));
-            view.files += 1;
-            view.lines += count.lines;
-            view.unreadable += count.unreadable;
-            view.of_runs += (before - records.len()) as u64;
-            let added = store.track_usage(&records)?;
-            tracked.new += added.new;
-            tracked.known += added.known + added.grown;
-        }
-    }
-    if view.files == 0 {
-        return Err(Error::NoTranscripts { path: searched.first().cloned().unwrap_or_default() });
-    }
-    (view.requests_new, view.requests_known) = (tracked.new, tracked.known);
+fn reprice(store: &dyn UsageStore, prices: &PriceList, output: &Output) -> Result<Code, Error> {
+    let Repriced { changed, same, unknown } = store.reprice(&|record| prices.cost(record))?;
+    let view = RepriceView { changed, same, unpriced: unknown };
     output.result(&view, || {
-        format!(
-            "{} requests are new and {} were known, in {} lines of {} transcripts\n{}{}",
-            view.requests_new,
-            view.requests_known,
-            view.lines,
-            view.files,
-            told(view.of_runs, "stand in sessions of this home's runs, which count already"),
-            told(view.unreadable, "lines about usage cannot be read"),
-        )
+        format!("{changed} costs are others now and {same} are as before; {unknown} of both are not known\n")
     });
     Ok(Code::Completed)
-}
-
-fn told(count: u64, what: &str) -> String {
-    if count == 0 { String::new() } else { format!("{count} {what}\n") }
-}
-
-/// The sessions that runs of this home have told of.
-fn own_sessions(store: &dyn UsageStore) -> Result<HashSet<String>, Error> {
-    let mut own = HashSet::new();
-    store.records(&UsageQuery::default(), &mut |record| {
-        if record.key.source == RUN_USAGE_SOURCE {
-            own.extend(record.session);
-        }
-    })?;
-    Ok(own)
-}
-
-/// The transcripts below a folder; one that cannot be read has none.
-fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    paths.sort();
-    for path in paths {
-        match path.symlink_metadata() {
-            Ok(found) if found.is_dir() && depth > 0 => collect(&path, depth - 1, files),
-            Ok(found) if found.is_file() && path.extension().is_some_and(|end| end == "jsonl") => {
-                files.push(path);
-            }
-            _ => {}
-        }
-    }
 }

@@ -53,7 +53,8 @@ fn usage(agent: &str, answers: usize) -> Value {
         _ => (of(800), of(50), of(200), Value::Null, Value::Null),
     };
     json!({"input_tokens": input, "output_tokens": output, "cache_read_tokens": cache_read,
-           "cache_write_tokens": cache_write, "reasoning_tokens": reasoning})
+           "cache_write_tokens": cache_write, "cache_write_1h_tokens": null, "reasoning_tokens": reasoning,
+           "web_searches": null})
 }
 
 fn completes(agent: &str) {
@@ -81,8 +82,9 @@ fn claude_and_codex_answer_side_by_side_with_the_right_figures() {
         assert_eq!(part(&report, agent)["usage"], usage(agent, 1), "{report:#}");
     }
     assert_eq!(part(&report, "claude")["cost"], json!({"usd": 0.00434, "source": "reported"}), "{report:#}");
-    assert_eq!(part(&report, "codex")["cost"], json!({"usd": null, "source": "unknown"}), "{report:#}");
-    assert_eq!(report["totals"]["cost"], json!({"usd": 0.00434, "unpriced": 1}), "{report:#}");
+    // Codex tells no cost: 800 tokens at $5, 200 at $0.50 and 50 at $30 a million.
+    assert_eq!(part(&report, "codex")["cost"], json!({"usd": 0.0056, "source": "computed"}), "{report:#}");
+    assert_eq!(report["totals"]["cost"], json!({"usd": 0.00994, "unpriced": 0}), "{report:#}");
 }
 
 #[test]
@@ -334,6 +336,37 @@ fn each_step_of_a_sequential_run_is_given_the_answers_before_it() {
     let apis: Vec<_> =
         llm.requests().iter().filter(|request| request.tools > 0).filter_map(|request| request.api).collect();
     assert_eq!(apis, [Api::Anthropic, Api::Responses]);
+}
+
+/// Two parts of one agent, one after the other, have one process and a conversation each.
+fn starts_once(agent: &str) {
+    let Some((_llm, sandbox)) = set_up(&[agent]) else { return };
+    let mut command = run(&sandbox, &format!("{agent}*2"), "Say hello [[mock text=HELLO]]");
+    let report = report(&command.args(["--json", "--sequential"]).output().unwrap());
+    let parts = report["agents"].as_array().unwrap();
+    for part in parts {
+        assert_eq!((&part["status"], &part["answer"]), (&json!("completed"), &json!("HELLO")), "{report:#}");
+        assert_eq!(part["usage"], usage(agent, 1), "{report:#}");
+    }
+    assert_eq!(parts[0]["pid"], parts[1]["pid"], "{report:#}");
+    assert_ne!(parts[0]["session_id"], parts[1]["session_id"], "{report:#}");
+    let (first, second) = (&parts[0]["duration_ms"], &parts[1]["duration_ms"]);
+    println!("{agent}: {first} ms with the start of its program, {second} ms without");
+}
+
+#[test]
+fn codex_is_started_once_for_a_sequence() {
+    starts_once("codex");
+}
+
+#[test]
+fn gemini_is_started_once_for_a_sequence() {
+    starts_once("gemini");
+}
+
+#[test]
+fn opencode_is_started_once_for_a_sequence() {
+    starts_once("opencode");
 }
 
 #[test]

@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::Value;
+
 use crate::harness::{configure, show};
 use crate::sandbox::Sandbox;
 
@@ -62,12 +65,19 @@ fn transcripts_are_imported_once_and_shown_by_day_model_and_session() {
     assert!(none.stdout.starts_with("nothing is known of that time"), "{none}");
 }
 
+/// A line of a transcript, of another message, session and time.
+fn claude_line(message: &str, session: &str, at: DateTime<Utc>) -> String {
+    let mut line: Value = serde_json::from_str(CLAUDE.lines().next().unwrap()).unwrap();
+    line["message"]["id"] = message.into();
+    line["sessionId"] = session.into();
+    line["timestamp"] = at.to_rfc3339().into();
+    format!("{line}\n")
+}
+
 #[test]
-fn what_a_run_used_is_kept_and_the_transcript_of_its_session_does_not_count_it_again() {
-    let sandbox = with_transcripts();
-    // An agent that tells the session of the transcript, as a run of the real one does.
-    let session: serde_json::Value = serde_json::from_str(CLAUDE.lines().next().unwrap()).unwrap();
-    let session = session["sessionId"].as_str().unwrap();
+fn what_a_run_did_in_a_session_counts_once_and_what_others_did_there_before_and_after_counts_too() {
+    let sandbox = Sandbox::new();
+    let session = "c913e892-d290-44f7-a862-a8e297cc0267";
     let script = ADAPTER.replace("SESSION", session);
     let agents = serde_json::json!({"agents": {"mine": {"driver": "rpc", "command": ["/bin/sh", "-c", script], "modes": ["write"]}}});
     configure(&sandbox, "agents.yaml", &agents.to_string());
@@ -79,8 +89,58 @@ fn what_a_run_used_is_kept_and_the_transcript_of_its_session_does_not_count_it_a
         (&runs["total"]["usage"]["output_tokens"], &runs["total"]["requests"]),
         (&7.into(), &1.into())
     );
+
+    let begun: DateTime<Utc> = run.json()["started_at"].as_str().unwrap().parse().unwrap();
+    let hour = TimeDelta::hours(1);
+    let of_run = |session| claude_line("msg_run", session, begun);
+    let folder = sandbox.home().join(".claude/projects/-repo");
+    fs::create_dir_all(&folder).unwrap();
+    let before = claude_line("msg_before", session, begun - hour);
+    let after = claude_line("msg_after", session, begun + hour);
+    fs::write(folder.join(format!("{session}.jsonl")), format!("{before}{}{after}", of_run(session)))
+        .unwrap();
+    // A session that went on from there under a name of its own, and says all again.
+    let forked = claude_line("msg_fork", "fork", begun + hour);
+    fs::write(folder.join("a-fork.jsonl"), format!("{}{forked}", of_run("fork"))).unwrap();
     let imported = show(&sandbox, &["tokens", "import", "--json"]).json();
-    assert_eq!((&imported["requests_new"], &imported["of_runs"]), (&1.into(), &2.into()));
+    assert_eq!((&imported["requests_new"], &imported["of_runs"]), (&3.into(), &2.into()));
+    assert_eq!(show(&sandbox, &["tokens", "--json"]).json()["total"]["requests"], 4);
+}
+
+#[test]
+fn what_has_no_reported_cost_is_priced_by_the_users_file_first_and_anew_when_asked() {
+    let sandbox = with_transcripts();
+    assert_eq!(show(&sandbox, &["tokens", "import"]).code, Some(0));
+    // 700 in, 100 written, 200 read, 50 out of Claude Sonnet 4.5: $3, $3.75, $0.30 and $15 per million.
+    let cost = |sandbox: &Sandbox| {
+        show(sandbox, &["tokens", "--agent", "claude", "--json"]).json()["total"]["cost"].clone()
+    };
+    assert_eq!(cost(&sandbox), serde_json::json!({"usd": 0.003_285, "unpriced": 0}));
+    configure(
+        &sandbox,
+        "prices.yaml",
+        "models:\n  claude-sonnet-4-5*: {input: 0, output: 20, cache_read: 0}\n",
+    );
+    assert_eq!(cost(&sandbox)["usd"], 0.003_285, "a change of prices changes no sum by itself");
+    let repriced = show(&sandbox, &["tokens", "reprice", "--json"]).json();
+    assert_eq!(repriced, serde_json::json!({"changed": 1, "same": 1, "unpriced": 0}));
+    assert_eq!(cost(&sandbox)["usd"], 0.001);
+}
+
+#[test]
+fn a_wrong_price_is_refused_with_its_place() {
+    let sandbox = Sandbox::new();
+    for (text, told) in [
+        ("models:\n  mine: {input: -1, output: 1}\n", "prices.yaml:2:17: -1 is no price in dollars"),
+        ("models:\n  mine: {input: .nan, output: 1}\n", "prices.yaml:2:17: NaN is no price in dollars"),
+        ("models:\n  mine: {input: 1}\n", "prices.yaml:2:10: missing field `output`"),
+        ("models:\n  mine: {input: 1, outptu: 1}\n", "prices.yaml:2:20: unknown key `outptu`"),
+    ] {
+        configure(&sandbox, "prices.yaml", text);
+        let refused = show(&sandbox, &["tokens", "reprice"]);
+        assert!(refused.stderr.contains(told), "{refused}");
+        assert_eq!(refused.code, Some(2));
+    }
 }
 
 #[test]

@@ -3,17 +3,23 @@
 use aiswitch_agent::sweep;
 use aiswitch_lock::LockError;
 use aiswitch_tokens::UsageSummary;
+use tokio::time::Instant;
 
 use super::{Run, audited, panic_message};
 use crate::aggregate::aggregate_results;
 use crate::report::REPORT_VERSION;
-use crate::used::used;
+use crate::used::record_of;
 use crate::{AgentReport, RunEvent, RunEventKind, RunReport, RunStatus, TaskReport, chain, clock};
 
 impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
     pub(super) async fn finish(mut self) -> RunReport {
         while let Some(saved) = self.saves.join_next().await {
             self.saved(saved);
+        }
+        let rest = self.pool.weed(&[], Instant::now());
+        self.retire(rest);
+        while let Some(retired) = self.ends.join_next().await {
+            self.retired(retired);
         }
         if sweep(&self.start.id.to_string()) > 0 {
             self.warn("processes that agents had left running were killed".to_owned());
@@ -81,7 +87,8 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
 
     /// Keeps what the agents used; a run whose usage cannot be kept says so.
     async fn track_usage(&mut self, agents: &[AgentReport]) {
-        let records = used(self.start.id, self.start.plan, agents);
+        let record_of = |report| record_of(self.start.id, self.start.plan, report);
+        let records: Vec<_> = agents.iter().filter_map(record_of).collect();
         let Some(store) = self.start.usage.clone().filter(|_| !records.is_empty()) else { return };
         let problem = match tokio::task::spawn_blocking(move || store.track_usage(&records)).await {
             Ok(Ok(_)) => return,

@@ -85,7 +85,7 @@ async fn a_report_has_the_form_that_scripts_rely_on_and_reads_back() {
                 .map(String::as_str),
         );
     }
-    let usage = json!({"input_tokens": 700, "output_tokens": 50, "cache_read_tokens": 200, "cache_write_tokens": 100, "reasoning_tokens": null});
+    let usage = json!({"input_tokens": 700, "output_tokens": 50, "cache_read_tokens": 200, "cache_write_tokens": 100, "cache_write_1h_tokens": null, "reasoning_tokens": null, "web_searches": null});
     let expected = json!({
         "v": 1, "run_id": "…", "mode": "parallel", "status": "partial", "started_at": "…", "duration_ms": "…",
         "task": {"prompt": "hello", "cwd": "/tmp", "mode": "write"},
@@ -94,14 +94,15 @@ async fn a_report_has_the_form_that_scripts_rely_on_and_reads_back() {
                 "id": "full", "driver": "memory", "status": "completed", "answer": "hello", "session_id": "s-1",
                 "model": "m-1", "usage": usage, "cost": {"usd": 0.00434, "source": "reported"}, "error": null,
                 "reason": null, "denials": [], "started_at": "…", "ended_at": "…", "duration_ms": "…", "restarts": 0,
-                "pid": null, "unknown_lines": 1, "memory_bytes_peak": null,
+                "paused_ms": 0, "pid": null, "held_by": null, "limits": [], "unknown_lines": 1, "memory_bytes_peak": null,
             },
             {
                 "id": "poor", "driver": "memory", "status": "failed", "answer": null, "session_id": null,
                 "model": null, "usage": null, "cost": {"usd": null, "source": "unknown"},
                 "error": {"kind": "auth", "message": "not logged in", "hint": "log in", "reset_at": null},
                 "reason": null, "denials": [{"tool": "write", "reason": null}], "started_at": "…", "ended_at": "…",
-                "duration_ms": "…", "restarts": 0, "pid": null, "unknown_lines": 0, "memory_bytes_peak": null,
+                "duration_ms": "…", "restarts": 0, "paused_ms": 0, "pid": null, "held_by": null, "limits": [],
+                "unknown_lines": 0, "memory_bytes_peak": null,
             },
         ],
         "totals": {"usage": usage, "cost": {"usd": 0.00434, "unpriced": 1}},
@@ -127,7 +128,7 @@ async fn each_event_has_the_form_that_scripts_rely_on_and_reads_back() {
             written.push(value);
         }
     }
-    let usage = json!({"input_tokens": 700, "output_tokens": 50, "cache_read_tokens": 200, "cache_write_tokens": 100, "reasoning_tokens": null});
+    let usage = json!({"input_tokens": 700, "output_tokens": 50, "cache_read_tokens": 200, "cache_write_tokens": 100, "cache_write_1h_tokens": null, "reasoning_tokens": null, "web_searches": null});
     let expected = json!([
         {"agent": null, "type": "run_started", "mode": "parallel", "agents": ["full", "poor"]},
         {"agent": "full", "type": "started", "driver": "memory"},

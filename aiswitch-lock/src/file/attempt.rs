@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use super::inspect;
 use super::inspect::Waiting;
 use super::slot::{Slot, State, Take, Turn};
 use super::ticket::{self, Ahead, Bell, Ticket, TicketName};
 use super::waits::Search;
-use super::{Shared, inspect};
 use crate::queue::{Claim, Place, Role};
 use crate::wait::{Attempt, Park, Watch};
 use crate::{LockError, LockGuard, LockMode, LockOptions, LockState, clock, queue};
@@ -39,7 +39,6 @@ const LONG_WAIT: Duration = Duration::from_secs(5);
 
 /// One acquire of a file lock that has to wait; dropping it gives up the place in the queue.
 pub(crate) struct FileAttempt {
-    shared: Arc<Shared>,
     slot: Arc<Slot>,
     options: LockOptions,
     claim: Claim,
@@ -57,12 +56,7 @@ pub(crate) struct FileAttempt {
 }
 
 impl FileAttempt {
-    pub(crate) fn start(
-        shared: &Arc<Shared>,
-        slot: Arc<Slot>,
-        options: &LockOptions,
-        now: Instant,
-    ) -> Result<Self, LockError> {
+    pub(crate) fn start(slot: Arc<Slot>, options: &LockOptions, now: Instant) -> Result<Self, LockError> {
         let arrived_ns = clock::boot_ns();
         let claim = Claim {
             mode: options.mode,
@@ -70,7 +64,7 @@ impl FileAttempt {
             owner: options.owner.clone(),
             arrived_ns,
         };
-        let key = queue::key(arrived_ns, options.priority, shared.priority_step_ns());
+        let key = queue::key(arrived_ns, options.priority, slot.shared.priority_step_ns());
         let place = {
             let mut state = slot.lock();
             if let Some(owner) = &options.owner
@@ -81,8 +75,8 @@ impl FileAttempt {
             }
             state.queue.enter(key, claim.clone())
         };
+        let deadlock = Search::new(options.owner.as_deref(), now, &slot.shared);
         Ok(Self {
-            shared: Arc::clone(shared),
             slot,
             options: options.clone(),
             claim,
@@ -93,7 +87,7 @@ impl FileAttempt {
             ahead: None,
             next: None,
             backoff: Backoff::new(arrived_ns),
-            deadlock: Search::new(options.owner.as_deref(), now, shared),
+            deadlock,
         })
     }
 
@@ -128,12 +122,12 @@ impl FileAttempt {
                 Some(_) => Turn::Now,
                 None => Turn::After((self.key, self.claim.arrived_ns)),
             };
-            if let Take::Won(mut held) = slot.take(&mut state, &self.shared, &self.options, turn)? {
+            if let Take::Won(mut held) = slot.take(&mut state, &self.options, turn)? {
                 state.queue.leave(place);
                 self.place = None;
                 held.ticket = self.ticket.take().map(Ticket::retire);
                 held.next = self.next.take();
-                let guard = slot.guard(&mut state, &self.shared, &self.options, held);
+                let guard = slot.guard(&mut state, &self.options, held);
                 let waker = state.queue.wake_lead();
                 drop(state);
                 waker.into_iter().for_each(Waker::wake);
@@ -154,7 +148,7 @@ impl FileAttempt {
     }
 
     fn publish(&mut self, state: &mut State, place: Place) -> Result<(), LockError> {
-        let kind = self.shared.ticket_kind();
+        let kind = self.slot.shared.ticket_kind();
         let ticket = Ticket::publish(&self.slot.tickets, self.key, &self.claim, kind)?;
         state.queue.wake_by(place, &Waker::from(Arc::clone(&ticket.bell)));
         self.ticket = Some(ticket);
@@ -192,13 +186,13 @@ impl FileAttempt {
     }
 
     fn timeout(&self, now: Instant) -> LockError {
-        let holder = match inspect::inspect(&self.shared, &self.slot).map(|info| info.state) {
+        let holder = match inspect::inspect(&self.slot).map(|info| info.state) {
             Ok(LockState::Held { holder }) => holder,
             // The time-out is what the caller has to hear of, also if nothing more can be said about it.
             Ok(LockState::Free) | Err(_) => None,
         };
         let before = |other: &Waiting| (other.key, other.arrived_ns) < (self.key, self.claim.arrived_ns);
-        let waiters = inspect::waiters(&self.shared, &self.slot);
+        let waiters = inspect::waiters(&self.slot);
         let ahead = waiters.ok().map(|waiters| waiters.iter().filter(|other| before(other)).count());
         let waited = now.saturating_duration_since(self.started);
         LockError::Timeout { name: self.slot.name.clone(), waited, holder, ahead }
@@ -214,12 +208,12 @@ impl FileAttempt {
             let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
             pidfd_open(pid, PidfdFlags::empty()).map(Watch::Process).ok()
         };
-        let here = &self.shared.identity;
+        let here = &self.slot.shared.identity;
         if let Some(Ahead { pid, pipe }) = self.ahead.take() {
             let watch = if pid == here.pid { None } else { open(pid).or(pipe.map(Watch::Pipe)) };
             return (watch, tick);
         }
-        match self.slot.read_holder(&self.shared) {
+        match self.slot.read_holder() {
             Some((_, holder)) if holder.is_near(here) && holder.pid == here.pid => (None, tick),
             Some((_, holder)) if holder.is_near(here) => match open(holder.pid) {
                 Some(watch) => (Some(watch), tick),
@@ -238,7 +232,7 @@ impl Attempt for FileAttempt {
             None if !in_time => Err(self.timeout(now)),
             None => {
                 if let Some(owner) = &self.options.owner {
-                    self.deadlock.look(&self.shared, &self.slot, (owner, self.claim.arrived_ns), now)?;
+                    self.deadlock.look(&self.slot, (owner, self.claim.arrived_ns), now)?;
                 }
                 Ok(None)
             }
@@ -283,7 +277,7 @@ impl Attempt for FileAttempt {
 
 impl Drop for FileAttempt {
     fn drop(&mut self) {
-        if self.shared.check_process().is_err() {
+        if self.slot.shared.check_process().is_err() {
             return;
         }
         self.withdraw();

@@ -1,6 +1,7 @@
 //! Removing what nobody can need any more.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::slot::Slot;
@@ -9,11 +10,11 @@ use super::{Shared, inspect, waits};
 use crate::{CleanupReport, LockAttempt, LockError, LockFile, LockMode, clock};
 
 /// Removes tickets of ended waiters, and files of locks that nobody has, wants, or used for `unused_for`.
-pub(crate) fn cleanup(shared: &Shared, unused_for: Duration) -> Result<CleanupReport, LockError> {
+pub(crate) fn cleanup(shared: &Arc<Shared>, unused_for: Duration) -> Result<CleanupReport, LockError> {
     let waits_removed = waits::remove_notes_of_the_ended(&shared.folder)?;
     let mut report = CleanupReport { waits_removed, ..CleanupReport::default() };
-    for name in inspect::names(&shared.folder)? {
-        let slot = Slot::new(name, &shared.folder)?;
+    for name in inspect::names(&shared.folder)?.into_keys() {
+        let slot = Slot::new(name, shared)?;
         let mut waited_for = false;
         for name in ticket::read_folder(&slot.tickets)? {
             match ticket::look_up(&slot.tickets, &name)? {

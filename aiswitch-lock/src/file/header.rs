@@ -55,18 +55,19 @@ pub(crate) fn write_waiters(file: &LockFile, any: bool) -> io::Result<()> {
     if any { file.write_at(b"w", WAITERS_AT) } else { file.truncate(WAITERS_AT) }
 }
 
-/// Notes token and holder, and that it is now so many nanoseconds by the wall clock.
+/// Notes token and holder, and since when by the wall clock and since the machine was started.
 #[inline]
 pub(crate) fn write_holder(
     file: &LockFile,
-    (token, now_wall_ns): (u64, u64),
+    token: u64,
+    (wall_ns, boot_ns): (u64, u64),
     identity: &Identity,
     options: &LockOptions,
 ) -> io::Result<()> {
     let mut bytes = [0; RECORD_AT + RECORD_BYTES_MAX];
     let mut record = Writer { bytes: &mut bytes, at: RECORD_AT };
     record.put(&identity.pid.to_le_bytes());
-    for value in [identity.start, identity.boot, identity.namespace, now_wall_ns, clock::boot_ns()] {
+    for value in [identity.start, identity.boot, identity.namespace, wall_ns, boot_ns] {
         record.put(&value.to_le_bytes());
     }
     record.put(&[u8::from(options.mode == LockMode::Shared)]);

@@ -17,10 +17,17 @@ use crate::{
 /// How often an acquire begins anew because the lock file was replaced under its hands.
 const REOPEN_TRIES_MAX: u32 = 100;
 
+/// How long a lock file that was seen at its path is taken to be there while it has a name at all: 10 ms.
+///
+/// A file that was deleted or replaced has none, and that is looked at in every acquire. One that was moved away, with its
+/// folder or alone, keeps a name; whoever takes it within this time is like one who had it when it was moved.
+const PATH_TRUSTED_NS: u64 = 10_000_000;
+
 /// One lock within this process.
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) name: LockName,
+    pub(crate) shared: Arc<Shared>,
     /// The lock file.
     pub(crate) path: PathBuf,
     /// The folder of its tickets.
@@ -34,6 +41,8 @@ pub(crate) struct State {
     pub(crate) queue: Queue<Held>,
     /// The file at the path, as far as is known; kept open for the next acquire.
     file: Option<Arc<LockFile>>,
+    /// When it was last seen at the path, in [`clock::boot_ns`].
+    seen_ns: u64,
     /// Whether others waited when this process last looked.
     pub(crate) crowded: bool,
     /// Whether `file` is still locked for the next waiter of this process, after its holder has let go.
@@ -71,13 +80,20 @@ pub(crate) enum Take {
 }
 
 impl Slot {
-    pub(crate) fn new(name: LockName, folder: &std::path::Path) -> Result<Self, LockError> {
+    pub(crate) fn new(name: LockName, shared: &Arc<Shared>) -> Result<Self, LockError> {
         let stem = name.stem()?;
         Ok(Self {
-            path: folder.join(format!("{stem}{}", crate::name::LOCK_SUFFIX)),
-            tickets: folder.join(format!("{stem}{}", super::QUEUE_SUFFIX)),
+            path: shared.folder.join(format!("{stem}{}", crate::name::LOCK_SUFFIX)),
+            tickets: shared.folder.join(format!("{stem}{}", super::QUEUE_SUFFIX)),
             name,
-            state: Mutex::new(State { queue: Queue::new(), file: None, crowded: false, in_transit: false }),
+            shared: Arc::clone(shared),
+            state: Mutex::new(State {
+                queue: Queue::new(),
+                file: None,
+                seen_ns: 0,
+                crowded: false,
+                in_transit: false,
+            }),
         })
     }
 
@@ -91,37 +107,31 @@ impl Slot {
     #[inline]
     pub(crate) fn take_unless_crowded(
         self: &Arc<Self>,
-        shared: &Arc<Shared>,
         options: &LockOptions,
     ) -> Result<Option<LockGuard>, LockError> {
         let state = self.lock();
         // Locking the file for a moment would get in the way of the one who was just woken.
-        if state.crowded { Ok(None) } else { self.take_at_once(state, shared, options) }
+        if state.crowded { Ok(None) } else { self.take_at_once(state, options) }
     }
 
     /// Takes the lock if nobody of this process has it or waits for it, and other processes let it.
     #[inline]
-    pub(crate) fn try_take(
-        self: &Arc<Self>,
-        shared: &Arc<Shared>,
-        options: &LockOptions,
-    ) -> Result<Option<LockGuard>, LockError> {
-        self.take_at_once(self.lock(), shared, options)
+    pub(crate) fn try_take(self: &Arc<Self>, options: &LockOptions) -> Result<Option<LockGuard>, LockError> {
+        self.take_at_once(self.lock(), options)
     }
 
     #[inline]
     fn take_at_once(
         self: &Arc<Self>,
         mut state: MutexGuard<'_, State>,
-        shared: &Arc<Shared>,
         options: &LockOptions,
     ) -> Result<Option<LockGuard>, LockError> {
         if state.queue.has_waiters() || !state.queue.admits(options.mode) {
             return Ok(None);
         }
-        let taken = self.take(&mut state, shared, options, Turn::After((u64::MAX, u64::MAX)))?;
+        let taken = self.take(&mut state, options, Turn::After((u64::MAX, u64::MAX)))?;
         let Take::Won(held) = taken else { return Ok(None) };
-        Ok(Some(self.guard(&mut state, shared, options, held)))
+        Ok(Some(self.guard(&mut state, options, held)))
     }
 
     /// Takes the lock for a waiter who may lead, if other processes let it.
@@ -131,7 +141,6 @@ impl Slot {
     pub(crate) fn take(
         &self,
         state: &mut State,
-        shared: &Shared,
         options: &LockOptions,
         turn: Turn,
     ) -> Result<Take, LockError> {
@@ -142,7 +151,8 @@ impl Slot {
             }
             let joins = state.is_held(&file);
             let locked = joins || file.try_lock(options.mode, &self.path)? == LockAttempt::Taken;
-            let Some(bytes) = file.bytes_at(&self.path)? else {
+            let now_ns = clock::boot_ns();
+            let Some(bytes) = self.bytes_if_current(state, &file, now_ns)? else {
                 if locked && (!joins || state.in_transit) {
                     self.unlock(state, &file);
                 }
@@ -169,13 +179,31 @@ impl Slot {
                     next_token(last, now_wall_ns).map_err(LockError::io("count on in", &self.path))?
                 }
             };
-            header::write_holder(&file, (token, now_wall_ns), &shared.identity, options)
+            header::write_holder(&file, token, (now_wall_ns, now_ns), &self.shared.identity, options)
                 .map_err(LockError::io("write", &self.path))?;
             fresh.keep();
             return Ok(Take::Won(Held { file, token, ticket: None, next: None }));
         }
         let source = std::io::Error::other("it is replaced again and again");
         Err(LockError::io("lock", &self.path)(source))
+    }
+
+    /// How long a file is that is open, if it is the one at the path; see [`PATH_TRUSTED_NS`].
+    #[inline]
+    fn bytes_if_current(
+        &self,
+        state: &mut State,
+        file: &LockFile,
+        now_ns: u64,
+    ) -> Result<Option<u64>, LockError> {
+        if now_ns.saturating_sub(state.seen_ns) < PATH_TRUSTED_NS {
+            return file.bytes_if_named(&self.path);
+        }
+        let bytes = file.bytes_at(&self.path)?;
+        if bytes.is_some() {
+            state.seen_ns = now_ns;
+        }
+        Ok(bytes)
     }
 
     /// Whether a waiter of another process comes first; notes in the file if nobody waits at all.
@@ -198,9 +226,9 @@ impl Slot {
     }
 
     /// The last holder's record and the process that wrote it, if the file is open and has one.
-    pub(crate) fn read_holder(&self, shared: &Shared) -> Option<(HolderInfo, Identity)> {
+    pub(crate) fn read_holder(&self) -> Option<(HolderInfo, Identity)> {
         let file = self.lock().file.clone()?;
-        header::read_holder(&file, &shared.identity).ok()?
+        header::read_holder(&file, &self.shared.identity).ok()?
     }
 
     /// Notes that somebody waits; `true` if that was not yet noted, so that the lock has to be tried again.
@@ -215,16 +243,10 @@ impl Slot {
 
     /// Enters a holder and makes its guard.
     #[inline]
-    pub(crate) fn guard(
-        self: &Arc<Self>,
-        state: &mut State,
-        shared: &Arc<Shared>,
-        options: &LockOptions,
-        held: Held,
-    ) -> LockGuard {
+    pub(crate) fn guard(self: &Arc<Self>, state: &mut State, options: &LockOptions, held: Held) -> LockGuard {
         let token = held.token;
         let id = state.queue.hold(options.mode, options.owner.clone(), held);
-        let hold = FileHold { shared: Arc::clone(shared), slot: Arc::clone(self), id, token };
+        let hold = FileHold { slot: Arc::clone(self), id, token };
         LockGuard::new(options.mode, hold)
     }
 
@@ -335,6 +357,7 @@ impl Slot {
         if let Some(file) = &state.file {
             return Ok(Arc::clone(file));
         }
+        let now_ns = clock::boot_ns();
         let opened = match LockFile::open(&self.path) {
             Err(LockError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 make_folder(self.path.parent().expect("a lock file is in a folder"))?;
@@ -343,6 +366,7 @@ impl Slot {
             opened => opened,
         };
         let file = Arc::new(opened?);
+        state.seen_ns = now_ns;
         state.file = Some(Arc::clone(&file));
         Ok(file)
     }
@@ -394,7 +418,6 @@ fn next_token(last: u64, now_wall_ns: u64) -> std::io::Result<u64> {
 }
 
 struct FileHold {
-    shared: Arc<Shared>,
     slot: Arc<Slot>,
     id: u64,
     token: u64,
@@ -410,7 +433,7 @@ impl Hold for FileHold {
     }
 
     fn loss(&self) -> Option<LossReason> {
-        if self.shared.check_process().is_err() {
+        if self.slot.shared.check_process().is_err() {
             return Some(LossReason::Forked);
         }
         let state = self.slot.lock();
@@ -425,7 +448,7 @@ impl Hold for FileHold {
 impl Drop for FileHold {
     fn drop(&mut self) {
         // A forked child has a copy of the guard, but the lock belongs to its parent.
-        if self.shared.check_process().is_ok() {
+        if self.slot.shared.check_process().is_ok() {
             // After `release_all` there is nothing to let go of.
             self.slot.release(self.id);
         }

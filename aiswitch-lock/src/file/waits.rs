@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::slot::Slot;
@@ -78,7 +79,6 @@ impl Search {
     /// Looks for a circle if it is time to.
     pub(crate) fn look(
         &mut self,
-        shared: &Shared,
         slot: &Slot,
         (owner, arrived_ns): (&str, u64),
         now: Instant,
@@ -86,6 +86,7 @@ impl Search {
         if self.due.is_none_or(|due| now < due) {
             return Ok(());
         }
+        let shared = &slot.shared;
         // Whoever came at the same time may be about to write its note.
         let again = if self.note.is_none() { NOTED_AFTER } else { shared.config.deadlock_after };
         self.due = now.checked_add(again);
@@ -117,7 +118,7 @@ impl Search {
 
 /// The way from a lock over its holder to what that one waits for, if it leads back to this owner.
 fn find_circle(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     name: &LockName,
     owner: &str,
     arrived_ns: u64,
@@ -127,9 +128,8 @@ fn find_circle(
     let mut at = (here.pid, owner.to_owned(), name.clone(), arrived_ns);
     while circle.len() < MEMBERS_MAX {
         let (pid, waiting, waits_for, arrived_ns) = at;
-        let slot = Slot::new(waits_for.clone(), &shared.folder)?;
-        let (LockState::Held { holder: Some(holder) }, Some(identity)) = inspect::state(shared, &slot)?
-        else {
+        let slot = Slot::new(waits_for.clone(), shared)?;
+        let (LockState::Held { holder: Some(holder) }, Some(identity)) = inspect::state(&slot)? else {
             return Ok(None);
         };
         circle.push(Member { pid, owner: waiting, waits_for, arrived_ns, token: holder.fencing_token });

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use aiswitch_lock::{
@@ -230,4 +230,69 @@ fn a_lock_kept_by_a_child_that_inherited_the_file_is_told_apart() {
     };
     assert_eq!((named.pid, named.process), (holder.0.id(), HolderProcess::Ended));
     assert!(named.to_string().contains("left a child"), "{named}");
+}
+
+/// What those who use a lock saw, while its folder was taken away under them.
+#[derive(Default)]
+struct Sections {
+    inside: AtomicU64,
+    done: AtomicU64,
+    overlaps: AtomicU64,
+}
+
+/// Has threads with a manager each take a lock again and again, while `take_away` does away with the folder `rounds` times.
+///
+/// It is called with the lock held, so that nobody has the old file when it goes: whoever takes that one afterwards would
+/// overlap with those who take the new one.
+fn taken_away_while_in_use(rounds: u32, take_away: impl Fn(&std::path::Path)) {
+    let folder = Folder::new();
+    let (sections, stop) = (Sections::default(), AtomicBool::new(false));
+    let managers: Vec<_> = (0..4).map(|_| folder.open()).collect();
+    std::thread::scope(|scope| {
+        for locks in &managers[1..] {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let guard = locks.acquire(&name("x"), &within(PATIENCE)).unwrap();
+                    let alone = sections.inside.fetch_add(1, Ordering::SeqCst) == 0;
+                    sections.overlaps.fetch_add(u64::from(!alone), Ordering::SeqCst);
+                    std::thread::yield_now();
+                    sections.inside.fetch_sub(1, Ordering::SeqCst);
+                    sections.done.fetch_add(1, Ordering::SeqCst);
+                    drop(guard);
+                }
+            });
+        }
+        for _ in 0..rounds {
+            let old = managers[0].acquire(&name("x"), &within(PATIENCE)).unwrap();
+            take_away(&folder.path());
+            let before = sections.done.load(Ordering::SeqCst);
+            eventually("others go on with new files", || sections.done.load(Ordering::SeqCst) > before + 3);
+            drop(old);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(sections.overlaps.into_inner(), 0);
+}
+
+#[test]
+fn a_folder_that_is_deleted_and_made_anew_while_in_use_lets_no_two_in() {
+    let trash = tempfile::tempdir().unwrap();
+    taken_away_while_in_use(12, |folder| {
+        // Moved first, so that nothing is deleted that others have just made anew.
+        let doomed = trash.path().join("doomed");
+        fs::rename(folder, &doomed).unwrap();
+        eventually("it is deleted", || fs::remove_dir_all(&doomed).is_ok());
+    });
+}
+
+#[test]
+fn a_folder_that_is_moved_away_while_in_use_lets_no_two_in_once_the_trust_in_its_path_has_ended() {
+    let moved = tempfile::tempdir().unwrap();
+    let count = AtomicU64::new(0);
+    taken_away_while_in_use(6, |folder| {
+        let to = moved.path().join(count.fetch_add(1, Ordering::Relaxed).to_string());
+        fs::rename(folder, to).unwrap();
+        let started = Instant::now();
+        eventually("the trust in the path has ended", || started.elapsed() > Duration::from_millis(11));
+    });
 }

@@ -1,6 +1,9 @@
 //! Usage, cost and their sums, as their users see them.
 #![cfg(test)]
 
+#[cfg(feature = "pricing")]
+mod price;
+mod quota;
 mod store;
 mod transcript;
 

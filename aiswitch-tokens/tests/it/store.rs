@@ -9,7 +9,7 @@ use aiswitch_tokens::{
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-fn record(message: &str, at: &str, output: u64) -> UsageRecord {
+pub(crate) fn record(message: &str, at: &str, output: u64) -> UsageRecord {
     UsageRecord {
         key: UsageKey { source: "test".into(), message: message.into() },
         at: at.parse().unwrap(),
@@ -19,13 +19,15 @@ fn record(message: &str, at: &str, output: u64) -> UsageRecord {
         task: None,
         run: None,
         session: Some("s".into()),
+        tier: None,
+        requests: Some(1),
         usage: Some(Usage { input_tokens: Some(10), output_tokens: Some(output), ..Usage::default() }),
         cost: Cost::default(),
     }
 }
 
 /// Each store, and what keeps it.
-fn stores() -> Vec<(Arc<dyn UsageStore>, Option<tempfile::TempDir>)> {
+pub(crate) fn stores() -> Vec<(Arc<dyn UsageStore>, Option<tempfile::TempDir>)> {
     let folder = tempfile::tempdir().unwrap();
     let sqlite = SqliteUsageStore::at(folder.path().join("usage.db"));
     vec![(Arc::new(MemoryUsageStore::new()), None), (Arc::new(sqlite), Some(folder))]

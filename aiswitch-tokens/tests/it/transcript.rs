@@ -23,7 +23,9 @@ fn a_claude_transcript_tells_each_answer_by_its_id_and_the_prompt_without_the_ca
         output_tokens: Some(50),
         cache_read_tokens: Some(200),
         cache_write_tokens: Some(100),
+        cache_write_1h_tokens: Some(0),
         reasoning_tokens: None,
+        web_searches: None,
     };
     assert_eq!(first.usage, Some(usage));
 }
@@ -40,6 +42,7 @@ fn a_codex_transcript_tells_each_request_once_and_its_fork_the_same_again() {
         cache_read_tokens: Some(200),
         cache_write_tokens: Some(0),
         reasoning_tokens: Some(10),
+        ..Usage::default()
     };
     assert_eq!(first.usage, Some(usage));
     let session = first.session.clone().unwrap();
