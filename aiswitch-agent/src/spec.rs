@@ -46,6 +46,17 @@ pub enum Driver {
     Memory,
 }
 
+impl Driver {
+    /// Whether one process of it does several tasks, one after the other, and each in a conversation of its own.
+    pub fn stays(self) -> bool {
+        match self {
+            Self::Echo | Self::Rpc | Self::Acp | Self::Gemini | Self::Opencode | Self::Codex => true,
+            // Their process is one conversation, or one answer.
+            Self::Claude | Self::Qwen | Self::Command | Self::Memory => false,
+        }
+    }
+}
+
 impl fmt::Display for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -8,11 +8,13 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use aiswitch_agent::{AgentSpec, BuiltIn, SpecDuration, built_ins};
-use aiswitch_coordinator::{AgentId, Home, LogLevel, PermissionMode, Preset, PresetName, Retention, nearest};
+use aiswitch_coordinator::{
+    AgentId, Home, LogLevel, PermissionMode, Preset, PresetName, PressureLimits, Retention, nearest,
+};
 use aiswitch_tokens::{ModelPrice, PriceList};
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
 
 use crate::pick::Pick;
 use crate::project::Project;
@@ -95,6 +97,9 @@ pub(crate) struct Coordination {
     /// How long an agent may be silent.
     #[serde(default)]
     pub(crate) idle_timeout: Option<SpecDuration>,
+    /// When the machine is short of memory: then fewer agents start, and those at work are paused, the last one first.
+    #[serde(default, deserialize_with = "sensible")]
+    pub(crate) pressure: PressureLimits,
     /// From which level on the logs keep what happens: `trace`, `debug`, `info` (the default), `warn` or `error`.
     #[serde(default)]
     pub(crate) log_level: Option<LogLevel>,
@@ -119,6 +124,12 @@ pub(crate) enum Supervise {
     PidNamespace,
     /// A guard, and all of that which this machine has.
     Strongest,
+}
+
+/// Limits of memory that make sense together.
+fn sensible<'de, D: Deserializer<'de>>(limits: D) -> Result<PressureLimits, D::Error> {
+    let limits = PressureLimits::deserialize(limits)?;
+    limits.check().map(|()| limits).map_err(D::Error::custom)
 }
 
 /// How long runs and logs are kept, and how much of them.

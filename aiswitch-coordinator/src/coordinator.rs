@@ -20,7 +20,8 @@ use crate::run::{Records, Run, Start};
 use crate::run_store::{RunStore, SqliteRunStore};
 use crate::state::{State, StateFiles};
 use crate::{
-    Actor, Audit, AuditDecision, AuditEntry, Channel, Home, Order, Plan, RunError, RunEvent, RunId, RunReport,
+    Actor, Audit, AuditDecision, AuditEntry, Channel, Home, Order, Plan, PressureLimits, RunError, RunEvent,
+    RunId, RunReport,
 };
 
 /// What runs plans: agents, presets, limits and a place to keep records.
@@ -36,6 +37,8 @@ pub struct Coordinator {
     pub(crate) home: Option<Home>,
     locks: Option<Arc<dyn LockManager>>,
     pub(crate) limits: Limits,
+    pressure: PressureLimits,
+    proc: Proc,
     pub(crate) guard: Option<Guard>,
     pub(crate) caller: Caller,
     usage: Option<Arc<dyn UsageStore>>,
@@ -48,6 +51,16 @@ pub struct Coordinator {
 pub(crate) struct Caller {
     pub(crate) actor: Actor,
     pub(crate) channel: Channel,
+}
+
+/// The folder in which the system tells of itself.
+#[derive(Clone, Debug)]
+struct Proc(PathBuf);
+
+impl Default for Proc {
+    fn default() -> Self {
+        Self("/proc".into())
+    }
 }
 
 impl Default for Caller {
@@ -108,6 +121,20 @@ impl Coordinator {
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Sets when the machine counts as short of memory: then fewer agents start, and the last ones of a plan are paused.
+    #[must_use]
+    pub fn with_pressure(mut self, pressure: PressureLimits) -> Self {
+        self.pressure = pressure;
+        self
+    }
+
+    /// Reads how short memory is in this folder instead of `/proc`.
+    #[must_use]
+    pub fn with_proc(mut self, folder: PathBuf) -> Self {
+        self.proc = Proc(folder);
         self
     }
 
@@ -189,6 +216,8 @@ impl Coordinator {
             plan: &plan,
             ready,
             limits: self.limits,
+            pressure: self.pressure,
+            proc: self.proc.0.clone(),
             guard: self.guard.clone(),
             hidden: self.home.iter().map(|home| home.root().to_owned()).collect(),
             cancel,

@@ -17,6 +17,7 @@ mod log;
 mod nearest;
 mod part;
 mod plan;
+mod pressure;
 mod process_mark;
 mod ready;
 mod report;
@@ -28,6 +29,7 @@ mod state;
 mod strict;
 mod switch;
 mod used;
+mod warm;
 
 pub use aggregate::{HAND_OVER_BYTES_MAX, aggregate_results, hand_over};
 pub use aiswitch_agent::chain;
@@ -52,6 +54,7 @@ pub use part::ANSWER_BYTES_MAX;
 pub use plan::{
     AGENTS_MAX, Aggregate, Assignment, MAX_PARALLEL_DEFAULT, OnFailure, Order, PROMPT_BYTES_MAX, Plan,
 };
+pub use pressure::{PressureLimits, PressureLimitsError};
 pub use process_mark::ProcessMark;
 pub use report::{
     AgentReport, Answer, Outcome, REPORT_VERSION, RunId, RunIdError, RunMode, RunReport, RunStatus,
@@ -74,12 +77,13 @@ pub use switch::{
 
 // What a program that uses this crate alone needs to fill a plan and read a report.
 pub use aiswitch_agent::{
-    Agent, AgentId, AgentSpec, Decision, Denial, Driver, ErrorKind, Guard, Limits, LiveAgent, LiveError,
-    MemoryAgent, PermissionMode, Replay, RestartPolicy, Role, TaskError, TaskResult, TaskSpec, TaskStatus,
-    ToolPhase, Turn, built_in, built_ins, guard_main,
+    Agent, AgentId, AgentSpec, Decision, Denial, Driver, ErrorKind, Guard, LifeState, Limits, LiveAgent,
+    LiveError, MemoryAgent, PermissionMode, Replay, RestartPolicy, Role, TaskError, TaskResult, TaskSpec,
+    TaskStatus, ToolPhase, Turn, built_in, built_ins, guard_main,
 };
 pub use aiswitch_env::{Ambient, DataKeys, EnvSnapshot, Environment, Origin, Preset, PresetName, SnapshotId};
 pub use aiswitch_lock::{FileLockManager, LockManager, LockName, MemoryLockManager};
 pub use aiswitch_tokens::{Cost, CostSource, CostSummary, NanoUsd, Usage, UsageStore, UsageSummary};
 pub use tokio_util::sync::CancellationToken;
 pub use used::RUN_USAGE_SOURCE;
+pub use warm::{WARM_AGE_MAX, WARM_MAX, WARM_USES_MAX};
