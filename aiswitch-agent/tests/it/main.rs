@@ -6,6 +6,7 @@ mod claude;
 mod command;
 mod guard;
 mod live;
+mod probe;
 mod rpc;
 mod samples;
 mod sandbox;
