@@ -7,6 +7,7 @@ mod command;
 mod faults;
 mod guard;
 mod live;
+mod probe;
 mod rpc;
 mod samples;
 mod sandbox;

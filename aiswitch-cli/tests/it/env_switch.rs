@@ -152,12 +152,11 @@ fn a_switch_is_what_runs_use_until_it_is_taken_back() {
     let named = bench.show(&["run", "--quiet", "-a", "mine@old", "hello"]);
     assert_eq!(named.stdout.trim(), "old", "what the command line says comes first");
 
+    configure(&bench.sandbox, "presets.yaml", &PRESETS.replace("env:OLD", "env:NEW"));
     let back = bench.show(&["env", "rollback", "mine"]);
     let id = bench.records()["switches"][2]["id"].as_str().unwrap().to_owned();
     let said = "mine runs under preset old, before it was preset new; back: aiswitch env rollback mine";
     assert_eq!((back.stdout, back.code), (format!("{said} {id}\n"), Some(0)));
-    assert_eq!(bench.key(), "old");
-    configure(&bench.sandbox, "presets.yaml", &PRESETS.replace("env:OLD", "env:NEW"));
     assert_eq!(bench.key(), "old", "it is what the snapshot says, though the preset was changed");
 
     let dry = bench.show(&["run", "--dry-run", "-a", "mine", "hello"]).stdout;
