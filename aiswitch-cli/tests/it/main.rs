@@ -35,6 +35,7 @@ mod sandboxes;
 mod secrets;
 mod shell;
 mod signals;
+mod state;
 mod strict;
 mod terminal;
 mod tokens;
