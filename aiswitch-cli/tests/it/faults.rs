@@ -46,7 +46,7 @@ const REPORTED: [(&str, &str, &str, Option<&str>); 33] = [
     ("--fault", "comet", "completed", None),
     ("--fault", "fork-bomb", "completed", None),
     ("--fault", "cpu-hog", "timed_out", Some("timeout")),
-    ("--fault", "memory-hog", "failed", Some("limit")),
+    ("--fault", "memory-hog", "failed", Some("oom")),
 ];
 
 #[test]
