@@ -183,6 +183,7 @@ fn rotate(vault: &Vault<'_>, caller: &Caller) -> Result<String, Error> {
     let both = DataKeys::new(new.iter().chain(old.iter()).cloned().collect());
     write_private(&vault.key_file(), both.wrap(&recipients)?.as_bytes())?;
     vault.write_presets(&presets)?;
+    count += vault.reseal_snapshots(both)?;
     write_private(&vault.key_file(), new.wrap(&recipients)?.as_bytes())?;
     Ok(format!("{count} values are encrypted with a new key"))
 }
