@@ -29,6 +29,7 @@ mod orphans;
 mod presets;
 mod real_agents;
 mod real_agents_run;
+mod real_agents_switch;
 mod run;
 mod sandboxes;
 mod secrets;

@@ -90,8 +90,16 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
         let record_of = |report| record_of(self.start.id, self.start.plan, report);
         let records: Vec<_> = agents.iter().filter_map(record_of).collect();
         let Some(store) = self.start.usage.clone().filter(|_| !records.is_empty()) else { return };
+        let (state, usage) = (self.start.state.clone(), store.clone());
         let problem = match tokio::task::spawn_blocking(move || store.track_usage(&records)).await {
-            Ok(Ok(_)) => return,
+            Ok(Ok(_)) => {
+                if let Some(state) = state
+                    && let Some(warning) = state.show_usage(usage).await
+                {
+                    self.warn(warning);
+                }
+                return;
+            }
             Ok(Err(error)) => chain(&error),
             Err(error) => panic_message(error),
         };
