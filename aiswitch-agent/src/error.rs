@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use aiswitch_rpc::protocol::{AgentId, ErrorKind, PermissionMode};
+use rustix::io::Errno;
 
 use crate::{Enforcement, Resource, Sandbox, Tier};
 
@@ -167,11 +168,22 @@ impl AgentError {
     /// The kind of the failure, as reports name it.
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Spawn { source, .. } | Self::Guard { source, .. } | Self::Log { source, .. }
+                if is_shortage(source) =>
+            {
+                ErrorKind::Limit
+            }
             Self::NotInstalled { .. } => ErrorKind::NotInstalled,
             Self::Log { .. } | Self::Guard { .. } => ErrorKind::Internal,
             _ => ErrorKind::Config,
         }
     }
+}
+
+/// Whether the system has too little of something, which may be otherwise a moment later.
+fn is_shortage(error: &std::io::Error) -> bool {
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM];
+    error.raw_os_error().is_some_and(|code| shortages.contains(&Errno::from_raw_os_error(code)))
 }
 
 /// An error and all its causes in one line.

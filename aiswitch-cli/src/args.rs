@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use aiswitch_agent::SpecDuration;
 use aiswitch_coordinator::{AgentId, PresetName};
 use clap::{Parser, Subcommand, ValueEnum};
 
 mod audit;
 mod echo;
+mod env;
 mod locks;
 mod logs;
 mod presets;
@@ -19,6 +21,7 @@ mod trust;
 
 pub(crate) use audit::AuditVerb;
 pub(crate) use echo::{Crash, EchoArgs};
+pub(crate) use env::{EnvSwitchArgs, EnvTarget, EnvVerb, TurnArgs};
 pub(crate) use locks::{LocksRunArgs, LocksVerb};
 pub(crate) use logs::{LogSearchArgs, LogsArgs};
 pub(crate) use presets::{PresetChange, PresetExport, PresetImport, PresetVerb, Tool};
@@ -77,6 +80,10 @@ pub(crate) enum Verb {
     Agents(AgentsVerb),
     /// List the runs that are kept
     Runs,
+    /// Remove old runs and old logs, as `retention` in coordination.yaml says
+    ///
+    /// A run does this by itself once a day. A run that goes on stays, and so do what agents used, their samples and the audit log.
+    Clean(CleanArgs),
     /// Print the answer of a run that is kept
     Result {
         /// A run's id, the start of one, or `last`
@@ -112,6 +119,12 @@ pub(crate) enum Verb {
     /// The command takes the place of this one: its exit code, its signals and its terminal are its own.
     #[command(alias = "use")]
     Apply(ApplyArgs),
+    /// Move an agent to another preset for all its runs, and back
+    ///
+    /// A run has an agent under the first of these that is there: NAME@PRESET, --preset, what `env switch` has bound it to, its
+    /// preset in agents.yaml, that of the shell, that of the project. `aiswitch run --dry-run` says which it is.
+    #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
+    Env(EnvVerb),
     /// Have `aiswitch apply PRESET` change the shell that it is typed in
     #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
     Shell(ShellVerb),
@@ -136,9 +149,10 @@ pub(crate) enum Verb {
     /// `verify` prints elsewhere, and give it back with `--kept`.
     #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
     Audit(AuditVerb),
-    /// Check this machine: agents and their versions, the home folder, what is enforced
+    /// Check this machine: agents and their versions, the home folder and its records, what is enforced
     Doctor {
-        /// Close the files and folders of the home folder that others could change or read; no link is followed
+        /// Close the files and folders of the home folder that others could change or read, following no link, and mend its
+        /// records: a damaged database is put aside, and the one of runs is made anew from their folders
         #[arg(long)]
         fix: bool,
     },
@@ -162,6 +176,17 @@ pub(crate) enum Verb {
     /// The built-in echo agent: an adapter that speaks the aiswitch protocol on stdin and stdout
     #[command(name = "__echo", hide = true)]
     Echo(EchoArgs),
+}
+
+/// What is to be removed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CleanArgs {
+    /// Remove runs and logs that are older than this: 12h, 30d
+    #[arg(long, value_name = "TIME")]
+    pub(crate) older_than: Option<SpecDuration>,
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// The registry of agents.
@@ -214,4 +239,6 @@ pub(crate) enum Document {
     Coordination,
     /// .aiswitch.yaml of a project
     Project,
+    /// What `env history --json` prints
+    EnvHistory,
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use aiswitch_agent::AgentId;
 use aiswitch_env::{EnvError, PresetName};
+use aiswitch_lock::database::DatabaseError;
 use aiswitch_lock::{LockError, LockName};
 
 use crate::{Actor, AuditFault, FileFault, RunId};
@@ -92,6 +93,13 @@ pub enum RunError {
         /// The home.
         path: PathBuf,
         /// Why.
+        #[source]
+        source: HomeError,
+    },
+    /// It cannot be kept how the run is.
+    #[error("how the run is cannot be kept")]
+    State {
+        /// Why not.
         #[source]
         source: HomeError,
     },
@@ -195,6 +203,12 @@ pub enum HomeError {
         #[source]
         source: LockError,
     },
+    /// What agents used cannot be read.
+    #[error(transparent)]
+    Usage(Box<aiswitch_tokens::UsageError>),
+    /// The database of runs cannot be used.
+    #[error(transparent)]
+    Database(Box<DatabaseError>),
     /// No run of this home is meant.
     #[error("no run is called `{wanted}`")]
     NoRun {
@@ -213,6 +227,12 @@ pub enum HomeError {
         /// The one before it.
         second: RunId,
     },
+}
+
+impl From<DatabaseError> for HomeError {
+    fn from(error: DatabaseError) -> Self {
+        Self::Database(Box::new(error))
+    }
 }
 
 impl HomeError {

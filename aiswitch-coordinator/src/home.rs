@@ -19,10 +19,12 @@ pub(crate) const FOLDER_MODE: u32 = 0o700;
 /// ```text
 /// config/                      what a person writes
 /// locks/
-/// state/agents.json            which agents work now
-/// state/tasks.json             the last runs
+/// state/runs.db                how all runs are, and which agents work now
+/// state/agents.json            a view of it: the agents that work now
+/// state/tasks.json             a view of it: the last runs
 /// state/env.json               which agent runs under which preset
 /// state/usage.db               what agents used
+/// state/tokens.json            a view of it: what each agent used in the last 24 hours
 /// audit/audit.head             how far the audit log reaches
 /// audit/audit-NUMBER.jsonl     its lines, from this number on
 /// logs/coordinator.log          what happened over all runs, and coordinator-TIME.log.zst: what was put away
@@ -62,12 +64,17 @@ impl Home {
         self.root.join("state")
     }
 
-    /// Which agents work now.
+    /// How all runs are, and which agents work now.
+    pub fn runs_file(&self) -> PathBuf {
+        self.state_dir().join("runs.db")
+    }
+
+    /// A view: the agents that work now. To change it changes nothing.
     pub fn agents_file(&self) -> PathBuf {
         self.state_dir().join("agents.json")
     }
 
-    /// The last runs.
+    /// A view: the last runs. To change it changes nothing.
     pub fn tasks_file(&self) -> PathBuf {
         self.state_dir().join("tasks.json")
     }
@@ -77,9 +84,19 @@ impl Home {
         self.state_dir().join("env.json")
     }
 
+    /// A view: what each agent used in the last 24 hours. To change it changes nothing.
+    pub fn tokens_file(&self) -> PathBuf {
+        self.state_dir().join("tokens.json")
+    }
+
     /// What agents used, over all runs.
     pub fn usage_file(&self) -> PathBuf {
         self.state_dir().join("usage.db")
+    }
+
+    /// What agents took of the machine, over all runs.
+    pub fn metrics_file(&self) -> PathBuf {
+        self.state_dir().join("metrics.db")
     }
 
     /// The audit log.

@@ -189,31 +189,6 @@ async fn a_hostile_tree_is_gone_when_its_run_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_guard_that_is_killed_leaves_what_carries_the_mark_to_the_sweep() {
-    let mut bench =
-        script("setsid sh -c 'touch far; sleep 300' & until [ -e far ]; do :; done; touch ready; sleep 300");
-    let (result, ()) = when_ready(&mut bench, |bench| {
-        kill_process(bench.guard().unwrap(), Signal::KILL).unwrap();
-    })
-    .await;
-    assert_eq!(result.error.unwrap().kind, ErrorKind::Crash);
-}
-
-#[tokio::test]
-async fn a_guard_that_is_stopped_is_ended_and_its_work_done_by_the_sweep() {
-    let mut bench = script(
-        "trap '' TERM; setsid sh -c 'touch far; sleep 300' & until [ -e far ]; do :; done; touch ready; while :; do sleep 1; done",
-    );
-    bench.context.limits.stop_grace = Duration::from_millis(20);
-    let (result, ()) = when_ready(&mut bench, |bench| {
-        kill_process(bench.guard().unwrap(), Signal::STOP).unwrap();
-        bench.context.cancel.cancel();
-    })
-    .await;
-    assert_eq!(result.status, TaskStatus::Cancelled);
-}
-
-#[tokio::test]
 async fn what_a_stopped_guard_holds_is_ended_when_its_run_is_reclaimed() {
     let bench = script(
         "env -i setsid sh -c 'touch bare; sleep 300' & until [ -e bare ]; do :; done; touch ready; sleep 300",

@@ -7,17 +7,22 @@ use std::time::Duration;
 
 use aiswitch_coordinator::{
     AgentId, CancellationToken, Coordinator, Home, LogGuard, LogLevel, LogLimits, LogWriter, Origin, Plan,
-    PlannedLaunch, PlannedVariable, RunEvent, RunEventKind, RunReport, TaskError, log_layer,
+    PlannedLaunch, PlannedVariable, PresetName, RunEvent, RunEventKind, RunId, RunReport, TaskError,
+    log_layer,
 };
+use aiswitch_metrics::SqliteMetricsStore;
 use aiswitch_tokens::SqliteUsageStore;
+use rustix::process::Signal;
 use serde::Serialize;
 use tokio::signal::unix::SignalKind;
 use tokio::time::Instant;
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::args::{OutputFormat, RunArgs};
-use crate::assemble;
+use crate::assemble::{self, Parts, PresetFrom};
+use crate::bound::Bound;
 use crate::caller::{self, Caller};
+use crate::commands::clean::Cleaning;
 use crate::commands::runtime;
 use crate::config::{Config, read_prices};
 use crate::error::Error;
@@ -44,13 +49,18 @@ pub(crate) fn run(args: &RunArgs, home: Home, caller: &Caller, output: &Output) 
     };
     let prices = read_prices(&home)?;
     let prompt = prompt::read(args, caller, output)?;
+    let retention = config.coordination.retention.retention();
     let log_level = config.coordination.log_level.unwrap_or(LogLevel::Info);
-    let (coordinator, plan) = assemble::run(args, prompt, &picks, config, (&home, caller))?;
+    let bound = Bound::read(&home, output)?;
+    let parts = assemble::run(args, prompt, &picks, (config, &bound), (&home, caller))?;
+    let Parts { coordinator, plan, presets_from } = parts;
     let tell_note = || note.iter().for_each(|note| output.note(note));
     if args.dry_run {
         let planned = coordinator.dry_run(&plan)?;
         tell_note();
-        let views: Vec<PlannedView<'_>> = planned.iter().map(PlannedView::of).collect();
+        let presets = plan.agents.iter().map(|agent| agent.preset.as_ref()).zip(presets_from);
+        let views: Vec<PlannedView<'_>> =
+            planned.iter().zip(presets).map(|(planned, preset)| PlannedView::of(planned, preset)).collect();
         output.result(&views, || views.iter().map(PlannedView::text).collect::<Vec<_>>().join("\n"));
         return Ok(Code::Completed);
     }
@@ -68,7 +78,10 @@ pub(crate) fn run(args: &RunArgs, home: Home, caller: &Caller, output: &Output) 
     let logs = start_logs(&home, log_level, output);
     let usage = Arc::new(SqliteUsageStore::at(home.usage_file()));
     let coordinator = coordinator.with_usage(usage).with_prices(prices);
+    let coordinator = coordinator.with_metrics(Arc::new(SqliteMetricsStore::at(home.metrics_file())));
+    let cleaning = Cleaning::begin_if_due(&home, retention);
     let ended = to_report(&coordinator.with_home(home), plan, output, on_event);
+    cleaning.and_then(Cleaning::finish).iter().for_each(|problem| output.note(problem));
     logs.and_then(LogGuard::finish).iter().for_each(|problem| output.note(problem));
     let (report, signalled) = ended?;
     match output.format {
@@ -102,10 +115,11 @@ fn to_report(
 ) -> Result<(RunReport, Option<Code>), Error> {
     let run_id = OnceLock::new();
     let runtime = runtime()?;
-    let ended = runtime.block_on(hear_signals(coordinator, plan, output, |event| {
+    let heard = |event: &RunEvent| {
         run_id.get_or_init(|| event.run);
         on_event(event);
-    }));
+    };
+    let ended = runtime.block_on(hear_signals((coordinator, plan), &run_id, output, heard));
     // Ends every task and with it every process that is left, before the last look for strays.
     drop(runtime);
     if let (Err(Error::Killed { .. }), Some(run_id)) = (&ended, run_id.get()) {
@@ -114,17 +128,21 @@ fn to_report(
     ended
 }
 
-/// Runs a plan; the first signal cancels it, the second ends the wait for it.
+/// Runs a plan; the first signal cancels it, the second ends the wait for it, and Ctrl-Z stops the agents with it.
 async fn hear_signals(
-    coordinator: &Coordinator,
-    plan: Plan,
+    (coordinator, plan): (&Coordinator, Plan),
+    run_id: &OnceLock<RunId>,
     output: &Output,
     on_event: impl FnMut(&RunEvent) + Send,
 ) -> Result<(RunReport, Option<Code>), Error> {
     // nohup has the end of the terminal ignored.
     let hang_up = Some(SignalKind::hangup()).filter(|signal| !caller::ignores(*signal));
-    let mut signals =
-        Signals::listen([SignalKind::interrupt(), SignalKind::terminate()].into_iter().chain(hang_up))?;
+    // A shell without job control may have Ctrl-Z ignored.
+    let suspend = SignalKind::from_raw(Signal::TSTP.as_raw());
+    let may_suspend = Some(suspend).filter(|signal| !caller::ignores(*signal));
+    let mut signals = Signals::listen(
+        [SignalKind::interrupt(), SignalKind::terminate()].into_iter().chain(hang_up).chain(may_suspend),
+    )?;
     let cancel = CancellationToken::new();
     let mut run = pin!(coordinator.run(plan, cancel.clone(), on_event));
     let mut first: Option<(Instant, Code)> = None;
@@ -132,6 +150,10 @@ async fn hear_signals(
         tokio::select! {
             report = &mut run => return Ok((report?, first.map(|(_, code)| code))),
             signal = signals.next() => match first {
+                _ if signal == suspend => {
+                    // Where no run is known, nothing has started, and no process has an empty mark.
+                    aiswitch_agent::suspend(&run_id.get().map(ToString::to_string).unwrap_or_default());
+                }
                 None => {
                     first = Some((Instant::now(), code_of(signal)));
                     cancel.cancel();
@@ -153,9 +175,17 @@ struct PlannedView<'a> {
     cwd: &'a Path,
     mode: String,
     model: Option<&'a str>,
+    preset: Option<PresetView<'a>>,
     environment: Vec<VariableView<'a>>,
     prompt: &'a str,
     problem: Option<&'a TaskError>,
+}
+
+/// The preset that an agent would be under, and what says so.
+#[derive(Debug, Serialize)]
+struct PresetView<'a> {
+    name: &'a PresetName,
+    from: PresetFrom,
 }
 
 /// One variable that an agent would be given.
@@ -166,7 +196,7 @@ struct VariableView<'a> {
 }
 
 impl<'a> PlannedView<'a> {
-    fn of(planned: &'a PlannedLaunch) -> Self {
+    fn of(planned: &'a PlannedLaunch, preset: (Option<&'a PresetName>, Option<PresetFrom>)) -> Self {
         let view = |variable: &'a PlannedVariable| VariableView {
             name: &variable.name,
             from: from(variable.origin),
@@ -178,6 +208,7 @@ impl<'a> PlannedView<'a> {
             cwd: &planned.cwd,
             mode: planned.mode.to_string(),
             model: planned.model.as_deref(),
+            preset: preset.0.zip(preset.1).map(|(name, from)| PresetView { name, from }),
             environment: planned.environment.iter().map(view).collect(),
             prompt: &planned.prompt,
             problem: planned.problem.as_ref(),
@@ -196,6 +227,7 @@ impl<'a> PlannedView<'a> {
             ("cwd", Some(self.cwd.display().to_string())),
             ("mode", Some(self.mode.clone())),
             ("model", self.model.map(str::to_owned)),
+            ("preset", self.preset.as_ref().map(|PresetView { name, from }| format!("{name} ({from})"))),
             ("environment", Some(environment.join(", "))),
             ("prompt", Some(self.prompt.to_owned())),
             ("problem", self.problem.map(|problem| problem.message.clone())),

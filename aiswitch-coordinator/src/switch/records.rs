@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aiswitch_agent::AgentId;
-use aiswitch_env::{EnvSnapshot, SnapshotId};
+use aiswitch_env::{Ambient, DataKeys, EnvSnapshot, SnapshotId};
 use aiswitch_lock::{LockGuard, LockManager, LockName, LockOptions, replace_file};
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ use super::{Binding, EnvNotice, SwitchError, SwitchRecord, SwitchStep};
 use crate::clock;
 use crate::error::HomeError;
 use crate::home::{FILE_MODE, make_folder};
-use crate::state::State;
+use crate::state::StateFiles;
 use crate::{Home, HomeError as Problem};
 
 /// How many snapshots `env.json` keeps, beside those that agents are bound to.
@@ -49,6 +49,11 @@ impl EnvRecords {
     /// The snapshot of an agent with this name.
     pub fn snapshot(&self, agent: &AgentId, id: SnapshotId) -> Option<&EnvSnapshot> {
         self.snapshots.iter().find(|snapshot| snapshot.id == id && snapshot.agent_id == agent.as_ref())
+    }
+
+    /// Whether a switch goes on, or was broken off.
+    pub fn has_open_switch(&self) -> bool {
+        self.switches.iter().any(|record| record.step.is_open())
     }
 
     /// Has a switch end as the agent's binding is to be.
@@ -119,13 +124,13 @@ impl EnvRecords {
 /// The file, and the locks that all its writers take.
 #[derive(Clone, Debug)]
 pub struct EnvState {
-    state: State,
+    files: StateFiles,
 }
 
 impl EnvState {
     /// The records of a home; all writers of one home take the same locks from these.
     pub fn new(home: Home, locks: Arc<dyn LockManager>) -> Self {
-        Self { state: State::new(home, locks) }
+        Self { files: StateFiles { home, locks } }
     }
 
     /// The records as they are; a switch that goes on counts from its end on.
@@ -133,7 +138,7 @@ impl EnvState {
     /// # Errors
     /// They cannot be read, are damaged, or are of a later version.
     pub fn read(&self) -> Result<EnvRecords, Problem> {
-        read(self.state.home())
+        read(&self.files.home)
     }
 
     /// Ends the switches that were broken off, each to the old preset or the new one, and says so.
@@ -152,17 +157,35 @@ impl EnvState {
         for record in records.switches.iter().filter(|record| record.step.is_open()) {
             // Whoever has the lock goes on with the switch.
             let options = LockOptions::new().with_timeout(Duration::ZERO).with_purpose("broken switch");
-            if let Ok(_lock) = self.state.locks().acquire(&lock_of(&record.agent), &options).await {
+            if let Ok(_lock) = self.files.locks.acquire(&lock_of(&record.agent), &options).await {
                 notices.extend(self.settle_one(&record.agent).await?);
             }
         }
         Ok(notices)
     }
 
+    /// Encrypts what snapshots hold with the newest of these keys; the number of values.
+    ///
+    /// # Errors
+    /// The records or their lock cannot be used; they are as they were then.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime with timers.
+    ///
+    /// # Cancel safety
+    /// A dropped future may have encrypted all of them or none.
+    pub async fn reseal(&self, ambient: Ambient, keys: DataKeys) -> Result<usize, HomeError> {
+        if !self.read()?.snapshots.iter().any(EnvSnapshot::is_encrypted) {
+            return Ok(0);
+        }
+        let reseal = move |snapshot: &mut EnvSnapshot| snapshot.reseal(&ambient, &keys);
+        self.change(move |records| records.snapshots.iter_mut().map(reseal).sum()).await
+    }
+
     /// Has the switches of one agent to oneself, and ends those that were broken off.
     pub(super) async fn hold(&self, agent: &AgentId) -> Result<(LockGuard, Vec<EnvNotice>), SwitchError> {
         let options = LockOptions::new().with_timeout(SWITCH_LOCK_TIMEOUT).with_purpose("env switch");
-        let lock = self.state.locks().acquire(&lock_of(agent), &options).await;
+        let lock = self.files.locks.acquire(&lock_of(agent), &options).await;
         let lock = lock.map_err(|source| SwitchError::Busy { agent: agent.clone(), source })?;
         Ok((lock, self.settle_one(agent).await?))
     }
@@ -238,7 +261,7 @@ impl EnvState {
             replace_file(&path, &text, FILE_MODE).map_err(|source| HomeError::Replace { path, source })?;
             Ok(done)
         };
-        self.state.clone().locked(change).await
+        self.files.clone().locked(change).await
     }
 }
 

@@ -153,7 +153,7 @@ pub enum ErrorKind {
     NotInstalled,
     /// The agent said something that its driver does not understand.
     Protocol,
-    /// A limit of aiswitch was met.
+    /// A limit of aiswitch, or of the system that it runs on, was met.
     Limit,
     /// Its processes took more memory than they may.
     Oom,
