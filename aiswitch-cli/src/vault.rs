@@ -120,8 +120,23 @@ impl<'a> Vault<'a> {
         let path = self.identity_file();
         check_private(&path)?;
         let text = Zeroizing::new(read_text(&path)?);
-        let passphrase = if Identity::needs_passphrase(&text) { Some(self.passphrase()?) } else { None };
+        let passphrase =
+            if Identity::needs_passphrase(&text) { Some(self.own_passphrase(&path)?) } else { None };
         Identity::read(&text, passphrase.as_ref()).map_err(|source| Error::KeyFile { path, source })
+    }
+
+    /// The passphrase that the identity has: of the system's keyring if that keeps it, else as a new one.
+    #[cfg(feature = "keyring")]
+    fn own_passphrase(&self, identity: &Path) -> Result<Secret, Error> {
+        // Where the keyring cannot be used, the passphrase still can.
+        let kept = aiswitch_env::Keyring::of_system().and_then(|keyring| keyring.passphrase(identity)).ok();
+        kept.flatten().map_or_else(|| self.passphrase(), Ok)
+    }
+
+    /// The passphrase that the identity has.
+    #[cfg(not(feature = "keyring"))]
+    fn own_passphrase(&self, _identity: &Path) -> Result<Secret, Error> {
+        self.passphrase()
     }
 
     /// The passphrase: of the file that `AISWITCH_PASSPHRASE_FILE` names, else typed.

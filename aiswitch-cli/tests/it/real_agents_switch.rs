@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use aiswitch_agent::{RunContext, event_channel};
+use aiswitch_agent::{Pace, RunContext, event_channel};
 use aiswitch_coordinator::{
     AgentId, AgentSpec, Ambient, CancellationToken, Coordinator, Driver, ErrorKind, Guard, Home, Limits,
     LiveAgent, PermissionMode, Preset, PresetName, Replay, RestartPolicy, SwitchError, SwitchOptions,
@@ -103,13 +103,15 @@ impl Moved {
         options.unbound = Some("a".parse().unwrap());
         let (events, mut heard) = event_channel(agent.clone());
         tokio::spawn(async move { while heard.recv().await.is_some() {} });
+        let marker = format!("{}:{agent}", sandbox.home().display());
         let context = RunContext {
             environment: coordinator.agent_environment(&agent, &options).unwrap(),
             events,
             cancel: CancellationToken::new(),
             limits: Limits::default(),
             output_dir: None,
-            marker: format!("{}:{agent}", sandbox.home().display()),
+            pace: Pace::new(marker.as_str()),
+            marker,
             guard: Some(guard),
             hidden: Vec::new(),
         };
