@@ -9,6 +9,7 @@ mod deadlock;
 mod every_manager;
 mod faults;
 mod order;
+mod power_loss;
 mod processes;
 mod support;
 mod torture;
