@@ -40,6 +40,7 @@ pub(crate) fn run(
         on_failure: args.on_failure,
         aggregate: args.aggregate,
         locks: args.locks.clone(),
+        budget: args.budget_usd,
         ..Plan::new(prompt, cwd)
     };
     if let Some(time) = args.lock_timeout {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use aiswitch_agent::{AgentEvent, AgentId, Guard, Limits, PermissionMode};
 use aiswitch_env::{Redactor, RedactorStream};
 use aiswitch_lock::LockGuard;
-use aiswitch_tokens::{Cost, CostSource, PriceList, UsageStore};
+use aiswitch_tokens::{Cost, CostSource, NanoUsd, PriceList, ReservationId, UsageStore};
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -34,6 +34,7 @@ use crate::{
 };
 
 mod begin;
+mod budget;
 mod finish;
 
 /// How often the loop looks at the agents' memory, and writes the state files if need be.
@@ -106,6 +107,8 @@ enum Halt {
     Caller,
     /// What a run in mode `yolo` does cannot be written into the audit log.
     Unaudited,
+    /// The budget of the run is spent.
+    Budget { budget: NanoUsd },
     /// An agent did not complete.
     Failure { agent: AgentId, outcome: Outcome },
 }
@@ -115,6 +118,7 @@ impl Halt {
         match self {
             Self::Caller => "the run was cancelled".to_owned(),
             Self::Unaudited => "the audit log cannot hold what mode `yolo` allowed".to_owned(),
+            Self::Budget { budget } => format!("the budget of {budget} is spent"),
             Self::Failure { agent, outcome } => {
                 format!("agent `{agent}` ended {outcome}, and the run stops on failure")
             }
@@ -131,6 +135,10 @@ struct Slot {
     heard: Heard,
     started: Option<(Instant, DateTime<Utc>)>,
     report: Option<AgentReport>,
+    /// What was set aside for it.
+    reserved: Option<ReservationId>,
+    /// Why a quota keeps it from starting.
+    denied: Option<String>,
 }
 
 impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
@@ -138,7 +146,15 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         let slots = start.ready.agents.iter().map(|ready| {
             let redactor = ready.environment.redactor();
             let output = redactor.stream();
-            Slot { redactor, output, heard: Heard::default(), started: None, report: None }
+            Slot {
+                redactor,
+                output,
+                heard: Heard::default(),
+                started: None,
+                report: None,
+                reserved: None,
+                denied: None,
+            }
         });
         let (told, hearing) = mpsc::channel(EVENTS_MAX);
         Self {
@@ -202,18 +218,25 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
     /// Starts as many agents as may work now; after a halt, ends those that wait instead.
     fn start_more(&mut self) {
         self.notice_cancel();
+        self.check_budget();
         let limit = match self.start.plan.order {
             Order::Parallel { max_parallel } => max_parallel.get(),
             Order::Sequential => 1,
         };
         while self.halt.is_none() && self.next < self.slots.len() && self.parts.len() < limit {
-            self.start_part(self.next);
             self.next += 1;
+            self.start_part(self.next - 1);
         }
     }
 
     fn start_part(&mut self, index: usize) {
         let id = self.id(index);
+        if let Some(reason) = self.slots[index].denied.take() {
+            let verdict = Verdict { outcome: Outcome::OverBudget, error: None, result: None };
+            let report = AgentReport { reason: Some(reason), ..self.report(index, verdict) };
+            self.end_judged(index, report);
+            return;
+        }
         let prompt = self.prompt(index);
         self.slots[index].started = Some((Instant::now(), clock::now()));
         let ready = &self.start.ready.agents[index];
@@ -308,7 +331,16 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         if !text.is_empty() {
             self.tell(Some(index), RunEventKind::Output { text });
         }
-        let report = self.report(index, judge(end));
+        let mut verdict = judge(end);
+        if matches!(self.halt, Some(Halt::Budget { .. })) && verdict.outcome == Outcome::Cancelled {
+            verdict.outcome = Outcome::OverBudget;
+        }
+        let report = self.report(index, verdict);
+        self.end_judged(index, report);
+    }
+
+    /// Ends a part, and with it the run where the plan says so of one that did not complete.
+    fn end_judged(&mut self, index: usize, report: AgentReport) {
         let failed = report.status != Outcome::Completed;
         let halt = Halt::Failure { agent: report.id.clone(), outcome: report.status };
         self.end_part(index, report);
@@ -323,6 +355,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         {
             report.cost = self.start.prices.cost(&record);
         }
+        self.note_unpriced(&report);
         self.slots[index].report = Some(report.clone());
         self.state_changed = true;
         if let Some(records) = &self.start.records {
@@ -343,6 +376,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         self.stop.cancel();
         let outcome = match halt {
             Halt::Caller | Halt::Unaudited => Outcome::Cancelled,
+            Halt::Budget { .. } => Outcome::OverBudget,
             Halt::Failure { .. } => Outcome::Skipped,
         };
         self.halt = Some(halt);
@@ -360,7 +394,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         let masked = |text: &str| redactor.redact(text).into_owned();
         let result = result.as_ref();
         let partial = (outcome != Outcome::Completed && !heard.text.is_empty()).then_some(&heard.text);
-        let halted = matches!(outcome, Outcome::Cancelled | Outcome::Skipped);
+        let halted = matches!(outcome, Outcome::Cancelled | Outcome::OverBudget | Outcome::Skipped);
         AgentReport {
             id: profile.id.clone(),
             driver: profile.driver.to_string(),

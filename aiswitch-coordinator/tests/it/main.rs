@@ -12,6 +12,7 @@ mod logs;
 mod order;
 mod parallel;
 mod processes;
+mod quota;
 mod records;
 mod refusals;
 mod report_form;
