@@ -8,9 +8,10 @@ use aiswitch_rpc::protocol::{
 };
 use aiswitch_rpc::{ErrorObject, NotificationMethod, RequestMethod, Router, error_code};
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::access::{Access, Role, access};
+use crate::backlog::{Backlog, Hear, Say};
 use crate::event::start_of;
 use crate::permission::{Ask, decide};
 use crate::{AgentEvent, Decision};
@@ -18,8 +19,7 @@ use crate::{AgentEvent, Decision};
 /// The door through which an adapter is heard; whoever it belongs to knows which task the adapter was given.
 #[derive(Debug)]
 pub(crate) struct AdapterDoor {
-    /// Unbounded, because the connection must not wait for its own reader; bounded by `output_bytes_max` all the same.
-    hear: mpsc::UnboundedReceiver<Said>,
+    hear: Hear<Said>,
     task: TaskId,
     mode: PermissionMode,
     cwd: PathBuf,
@@ -42,8 +42,8 @@ type Answer = Result<PermissionRequestResult, ErrorObject>;
 
 impl AdapterDoor {
     /// The door of an adapter that was given this task, and the handlers that lead to it.
-    pub(crate) fn new(task: &TaskSpec) -> (Self, Router) {
-        let (said, hear) = mpsc::unbounded_channel();
+    pub(crate) fn new(task: &TaskSpec, backlog: &Backlog) -> (Self, Router) {
+        let (said, hear) = backlog.channel();
         let door = Self { hear, task: task.id.clone(), mode: task.mode, cwd: task.cwd.clone() };
         (door, router(&said))
     }
@@ -66,7 +66,7 @@ impl AdapterDoor {
 
     /// The next thing that the adapter has said already.
     pub(crate) fn try_recv(&mut self) -> Option<AgentEvent> {
-        let said = self.hear.try_recv().ok()?;
+        let said = self.hear.try_recv()?;
         Some(self.judge(said))
     }
 
@@ -115,28 +115,27 @@ impl AdapterDoor {
 }
 
 /// Leads everything that an adapter can say to its door.
-fn router(said: &mpsc::UnboundedSender<Said>) -> Router {
+fn router(said: &Say<Said>) -> Router {
     let (output, usage, asked) = (said.clone(), said.clone(), said.clone());
     let (called, notified) = (said.clone(), said.clone());
-    // An error of a send means that the task is over; what comes late is nobody's.
     Router::new()
         .notification::<TaskOutput>(move |params| {
             let event = AgentEvent::Output { text: params.text };
-            drop(output.send(Said::Of { method: TaskOutput::NAME, task: params.task_id, event }));
+            output.send(Said::Of { method: TaskOutput::NAME, task: params.task_id, event });
         })
         .notification::<TokensUsage>(move |params| {
             let event = AgentEvent::Usage { usage: params.usage, cost_usd: params.cost_usd };
-            drop(usage.send(Said::Of { method: TokensUsage::NAME, task: params.task_id, event }));
+            usage.send(Said::Of { method: TokensUsage::NAME, task: params.task_id, event });
         })
         .request::<PermissionRequest>(move |params, _| {
             let (reply, answer) = oneshot::channel();
-            drop(asked.send(Said::Asked { params, reply }));
+            asked.send(Said::Asked { params, reply });
             async move { answer.await.unwrap_or_else(|_over| Err(ErrorObject::request_cancelled())) }
         })
         .fallback_request(move |method: String, _: Value, _| {
             let error = refusal(&method);
             if error.code == error_code::FORBIDDEN {
-                drop(called.send(Said::Forbidden { method }));
+                called.send(Said::Forbidden { method });
             }
             async move { Err(error) }
         })
@@ -145,7 +144,7 @@ fn router(said: &mpsc::UnboundedSender<Said>) -> Router {
                 error_code::FORBIDDEN => Said::Forbidden { method },
                 _ => Said::Unheard { method },
             };
-            drop(notified.send(said));
+            notified.send(said);
         })
 }
 

@@ -9,6 +9,7 @@ use aiswitch_rpc::{CallError, CancelStyle, ErrorObject, OnMalformed, Options, Pe
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::backlog::Backlog;
 use crate::dialect::is_older;
 use crate::event::start_of;
 use crate::process::{Ended, Launch, sweep};
@@ -121,7 +122,9 @@ impl<'a> Conversation<'a> {
                 }
             });
         let options = options.with_cancel(CancelStyle::None).with_on_malformed(OnMalformed::Report);
-        let child = RpcChild::spawn(launch, context, router, options).await?;
+        // Without bound: a session that is resumed may say all of it again before its opening is answered.
+        let backlog = Backlog::default();
+        let child = RpcChild::spawn(launch, context, router, options, backlog).await?;
         Ok(Self { child, context, inbox })
     }
 

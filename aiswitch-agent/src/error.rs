@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use aiswitch_rpc::protocol::{AgentId, ErrorKind, PermissionMode};
+use rustix::io::Errno;
 
-use crate::{Enforcement, Resource, Sandbox};
+use crate::{Enforcement, Resource, Sandbox, Tier};
 
 /// Why an agent could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +92,17 @@ pub enum AgentError {
         /// The sandbox.
         sandbox: Sandbox,
     },
+    /// Its processes cannot be held together as they must be, so it is not started with less.
+    #[error("the processes of agent `{agent}` cannot be held together by `{tier}` here")]
+    Hold {
+        /// The agent.
+        agent: AgentId,
+        /// What was to hold them.
+        tier: Tier,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The guard of its processes cannot do its work.
     #[error("the guard `{program}` of agent `{agent}` cannot be used")]
     Guard {
@@ -156,11 +168,22 @@ impl AgentError {
     /// The kind of the failure, as reports name it.
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Spawn { source, .. } | Self::Guard { source, .. } | Self::Log { source, .. }
+                if is_shortage(source) =>
+            {
+                ErrorKind::Limit
+            }
             Self::NotInstalled { .. } => ErrorKind::NotInstalled,
             Self::Log { .. } | Self::Guard { .. } => ErrorKind::Internal,
             _ => ErrorKind::Config,
         }
     }
+}
+
+/// Whether the system has too little of something, which may be otherwise a moment later.
+fn is_shortage(error: &std::io::Error) -> bool {
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM];
+    error.raw_os_error().is_some_and(|code| shortages.contains(&Errno::from_raw_os_error(code)))
 }
 
 /// An error and all its causes in one line.

@@ -8,6 +8,7 @@ compile_error!(
 mod access;
 mod acp_agent;
 mod adapter_door;
+mod backlog;
 mod check;
 mod claude_agent;
 mod codex_agent;
@@ -34,6 +35,7 @@ mod rpc_child;
 mod samples;
 mod sandbox;
 mod spec;
+mod tier;
 mod worker;
 
 pub use access::{ACCESS, Access, Role, access};
@@ -43,22 +45,24 @@ pub use aiswitch_rpc::protocol::{
 };
 pub use check::{Installation, Problem, check, find};
 pub use context::{Limits, RunContext};
-pub use enforcement::{Enforcement, Promise, Supervision, Tier};
+pub use enforcement::{Enforcement, Promise, Supervision, Tried};
 pub use error::{AgentError, chain};
 pub use event::{AgentEvent, Decision, EventSender, ToolPhase, event_channel};
 pub use life::{LifeEvent, LifeState};
 pub use live_agent::{LiveAgent, LiveError, LiveStatus, Replay, Turn};
 pub use memory_agent::MemoryAgent;
 pub use process::{
-    GUARD_MARKER, Guard, Launch, MARKER, become_program, foreground, guard_main, mark_above, reclaim, sweep,
+    Fault, GUARD_MARKER, Guard, Launch, MARKER, UnknownFault, become_program, foreground, guard_main,
+    mark_above, misbehave, reclaim, sweep,
 };
 pub use profile::Profile;
 pub use registry::{BuiltIn, built_in, built_ins};
 pub use resources::{Resource, Resources, Unenforced};
 pub use restart::{Restart, RestartPolicy, Restarts};
 pub use samples::{TreeSample, TreeSampler};
-pub use sandbox::Sandbox;
+pub use sandbox::{Sandbox, SandboxError};
 pub use spec::{AgentSpec, Driver, SpecDuration};
+pub use tier::{Cgroups, Controllers, Hold, Tier};
 
 /// One agent: something that is given a task and answers it.
 ///

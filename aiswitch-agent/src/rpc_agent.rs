@@ -9,6 +9,7 @@ use aiswitch_rpc::protocol::{
 use aiswitch_rpc::{CallError, Options};
 
 use crate::adapter_door::AdapterDoor;
+use crate::backlog::Backlog;
 use crate::health::Liveness;
 use crate::process::Launch;
 use crate::rpc_child::{RpcChild, Trouble};
@@ -94,8 +95,9 @@ impl Talk {
         task: TaskSpec,
         context: RunContext,
     ) -> Result<Self, AgentError> {
-        let (hear, router) = AdapterDoor::new(&task);
-        let child = RpcChild::spawn(launch, &context, router, Options::default()).await?;
+        let backlog = Backlog::default();
+        let (hear, router) = AdapterDoor::new(&task, &backlog);
+        let child = RpcChild::spawn(launch, &context, router, Options::default(), backlog).await?;
         let liveness = Liveness::new(context.limits);
         let capabilities = Capabilities::default();
         Ok(Self {

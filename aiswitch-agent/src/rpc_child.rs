@@ -5,6 +5,7 @@ use aiswitch_rpc::{ConnectionError, Event, Options, Peer, Router};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::backlog::Backlog;
 use crate::event::start_of;
 use crate::process::{Child, Ended, Launch, unreadable};
 use crate::{AgentError, AgentEvent, RunContext};
@@ -40,12 +41,13 @@ impl Drop for Connection {
 }
 
 impl RpcChild {
-    /// Starts a child, whose requests and notifications the router answers.
+    /// Starts a child, whose requests and notifications the router answers; it is read while the backlog has room.
     pub(crate) async fn spawn(
         launch: &Launch,
         context: &RunContext,
         router: Router,
         options: Options,
+        backlog: Backlog,
     ) -> Result<Self, AgentError> {
         let (child, pipes) = Child::spawn(launch, context).await?;
         let (sender, trouble) = mpsc::unbounded_channel();
@@ -55,7 +57,8 @@ impl RpcChild {
             drop(events.send(Trouble::of(event)));
         });
         let options = options.with_frame_bytes_max(context.limits.frame_bytes_max);
-        let (peer, connection) = aiswitch_rpc::connect(pipes.stdout, pipes.stdin, router, options);
+        let (peer, connection) =
+            aiswitch_rpc::connect(backlog.hold(pipes.stdout), pipes.stdin, router, options);
         let task = tokio::spawn(async move {
             // How else it ended is told to every pending call.
             if let Err(ConnectionError::Read { source }) = connection.run().await {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +38,23 @@ impl fmt::Display for Sandbox {
             Self::ReadOnly => "read-only",
             Self::Offline => "offline",
         })
+    }
+}
+
+/// A text that names no sandbox.
+#[derive(Debug, thiserror::Error)]
+#[error("`{text}` is none of `none`, `standard`, `read-only` and `offline`")]
+pub struct SandboxError {
+    text: String,
+}
+
+impl FromStr for Sandbox {
+    type Err = SandboxError;
+
+    fn from_str(text: &str) -> Result<Self, SandboxError> {
+        let all = [Self::None, Self::Standard, Self::ReadOnly, Self::Offline];
+        let found = all.into_iter().find(|sandbox| sandbox.to_string() == text);
+        found.ok_or_else(|| SandboxError { text: text.escape_default().to_string() })
     }
 }
 

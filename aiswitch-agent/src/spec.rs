@@ -85,6 +85,9 @@ pub struct AgentSpec {
     /// How long it may take for a task when the run says nothing: `90`, `90s`, `10m`, `1h`.
     #[serde(default)]
     pub timeout: Option<SpecDuration>,
+    /// How long it may give no sign of life when the run says nothing.
+    #[serde(default)]
+    pub idle_timeout: Option<SpecDuration>,
     /// The permission modes that it can keep to, where you know more than the driver.
     #[serde(default)]
     pub modes: Option<Vec<PermissionMode>>,
@@ -106,6 +109,7 @@ impl AgentSpec {
             preset: None,
             model: None,
             timeout: None,
+            idle_timeout: None,
             modes: None,
             limits: Resources::default(),
             sandbox: Sandbox::None,

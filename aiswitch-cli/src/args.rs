@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 mod audit;
 mod echo;
+mod env;
 mod locks;
 mod logs;
 mod presets;
@@ -20,6 +21,7 @@ mod trust;
 
 pub(crate) use audit::AuditVerb;
 pub(crate) use echo::{Crash, EchoArgs};
+pub(crate) use env::{EnvSwitchArgs, EnvTarget, EnvVerb, TurnArgs};
 pub(crate) use locks::{LocksRunArgs, LocksVerb};
 pub(crate) use logs::{LogSearchArgs, LogsArgs};
 pub(crate) use presets::{PresetChange, PresetExport, PresetImport, PresetVerb, Tool};
@@ -114,6 +116,12 @@ pub(crate) enum Verb {
     /// The command takes the place of this one: its exit code, its signals and its terminal are its own.
     #[command(alias = "use")]
     Apply(ApplyArgs),
+    /// Move an agent to another preset for all its runs, and back
+    ///
+    /// A run has an agent under the first of these that is there: NAME@PRESET, --preset, what `env switch` has bound it to, its
+    /// preset in agents.yaml, that of the shell, that of the project. `aiswitch run --dry-run` says which it is.
+    #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
+    Env(EnvVerb),
     /// Have `aiswitch apply PRESET` change the shell that it is typed in
     #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
     Shell(ShellVerb),
@@ -216,4 +224,6 @@ pub(crate) enum Document {
     Coordination,
     /// .aiswitch.yaml of a project
     Project,
+    /// What `env history --json` prints
+    EnvHistory,
 }

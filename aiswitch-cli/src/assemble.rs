@@ -1,22 +1,64 @@
 //! From command line and configuration to a coordinator and its plan: the only place where parts are chosen.
 
+use std::fmt;
 use std::path::PathBuf;
 
-use aiswitch_agent::{AgentSpec, Driver, built_ins, find};
+use aiswitch_agent::{AgentSpec, Cgroups, Driver, Guard, built_ins, find};
 use aiswitch_coordinator::{
-    AgentId, Assignment, Channel, Coordinator, Home, MAX_PARALLEL_DEFAULT, Order, Plan, nearest,
+    AgentId, Assignment, Channel, Coordinator, DataKeys, EnvSnapshot, Home, MAX_PARALLEL_DEFAULT, Order,
+    Plan, PresetName, nearest,
 };
 use aiswitch_env::Environment;
+use serde::Serialize;
 
 use crate::args::RunArgs;
+use crate::bound::Bound;
 use crate::caller::{Caller, absolute};
-use crate::config::{Config, built_in_id};
+use crate::commands::runtime;
+use crate::config::{Config, Supervise, built_in_id};
 use crate::error::Error;
 use crate::pick::Pick;
-use crate::vault::Vault;
+use crate::vault::{Presets, Vault};
 
 /// The verb of this program that is the echo agent.
 pub(crate) const ECHO_VERB: &str = "__echo";
+
+/// What says which preset an agent is under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PresetFrom {
+    /// `--preset`, or `NAME@PRESET`.
+    CommandLine,
+    /// `aiswitch env switch`.
+    EnvSwitch,
+    /// The agent's entry in `agents.yaml`.
+    AgentsYaml,
+    /// The shell that the command is typed in.
+    Shell,
+    /// The project file.
+    Project,
+}
+
+impl fmt::Display for PresetFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CommandLine => "the command line says so",
+            Self::EnvSwitch => "bound by aiswitch env switch",
+            Self::AgentsYaml => "agents.yaml says so",
+            Self::Shell => "the shell is under it",
+            Self::Project => "the project says so",
+        })
+    }
+}
+
+/// The parts of a run.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) coordinator: Coordinator,
+    pub(crate) plan: Plan,
+    /// What says which preset each agent of the plan is under.
+    pub(crate) presets_from: Vec<Option<PresetFrom>>,
+}
 
 /// Chooses the parts of a run; `picks` are its agents.
 ///
@@ -26,57 +68,128 @@ pub(crate) fn run(
     args: &RunArgs,
     prompt: String,
     picks: &[Pick],
-    config: Config,
+    (config, bound): (Config, &Bound),
     (home, caller): (&Home, &Caller),
-) -> Result<(Coordinator, Plan), Error> {
-    let cwd = cwd(args)?;
-    let timeout = args.timeout.or(config.coordination.timeout).map(|time| time.0);
+) -> Result<Parts, Error> {
+    let mut plan = plan(args, prompt, &config)?;
+    let mut coordinator = Coordinator::new()
+        .with_ambient(caller.ambient())
+        .with_guard(guard(config.coordination.supervision, caller)?)
+        .with_caller(Caller::actor(), Channel::CommandLine);
+    let mut presets_from = Vec::new();
+    for pick in picks {
+        let mut spec = spec(&config, &pick.agent)?;
+        spec.sandbox = args.sandbox.unwrap_or(spec.sandbox);
+        if spec.profile(pick.agent.clone()).command.is_empty() {
+            return Err(Error::NoCommand { id: pick.agent.clone() });
+        }
+        let named = pick.preset.clone().or_else(|| args.preset.clone());
+        let (chosen, snapshot) = match (named, bound.of(&pick.agent)) {
+            (Some(preset), _) => (Some((preset, PresetFrom::CommandLine)), None),
+            (None, Some((preset, snapshot))) => (Some((preset, PresetFrom::EnvSwitch)), snapshot),
+            (None, None) => (unbound(&spec, &config, caller)?, None),
+        };
+        for id in pick.ids()? {
+            presets_from.push(chosen.as_ref().map(|(_, from)| *from));
+            plan.agents.push(Assignment {
+                agent: id.clone(),
+                preset: chosen.as_ref().map(|(preset, _)| preset.clone()),
+                snapshot: snapshot.clone(),
+                model: pick.model.clone().or_else(|| args.model.clone()).or_else(|| spec.model.clone()),
+                timeout: spec.timeout.filter(|_| args.timeout.is_none()).map(|time| time.0),
+                idle_timeout: spec.idle_timeout.filter(|_| args.idle_timeout.is_none()).map(|time| time.0),
+            });
+            coordinator = coordinator.with_agent(spec.build(id));
+        }
+    }
+    let keys = keys_of_plan(&plan, &config, (home, caller))?;
+    let coordinator = coordinator.with_presets(config.presets).with_keys(keys);
+    Ok(Parts { coordinator, plan, presets_from })
+}
+
+/// The plan of a run, without its agents.
+fn plan(args: &RunArgs, prompt: String, config: &Config) -> Result<Plan, Error> {
     let max_parallel = args.max_parallel.or(config.coordination.max_parallel).unwrap_or(MAX_PARALLEL_DEFAULT);
     let mut plan = Plan {
         order: if args.sequential { Order::Sequential } else { Order::Parallel { max_parallel } },
         mode: args.mode.or(config.mode),
-        timeout,
+        timeout: args.timeout.or(config.coordination.timeout).map(|time| time.0),
         idle_timeout: args.idle_timeout.or(config.coordination.idle_timeout).map(|time| time.0),
         on_failure: args.on_failure,
         aggregate: args.aggregate,
         locks: args.locks.clone(),
         budget: args.budget_usd,
-        ..Plan::new(prompt, cwd)
+        ..Plan::new(prompt, cwd(args)?)
     };
     if let Some(time) = args.lock_timeout {
         plan.lock_timeout = time.0;
     }
-    let mut coordinator = Coordinator::new()
-        .with_ambient(caller.ambient())
-        .with_guard(caller.guard.clone())
-        .with_caller(Caller::actor(), Channel::CommandLine);
+    Ok(plan)
+}
+
+/// The preset of an agent that neither the command line nor a switch says anything of.
+///
+/// # Errors
+/// The shell is under what has no preset's name.
+pub(crate) fn unbound(
+    spec: &AgentSpec,
+    config: &Config,
+    caller: &Caller,
+) -> Result<Option<(PresetName, PresetFrom)>, Error> {
     // A key that the shell's preset set must not go where only that preset leads it.
     let shell_preset = caller.shell_preset()?;
-    for pick in picks {
-        let spec = spec(&config, &pick.agent)?;
-        if spec.profile(pick.agent.clone()).command.is_empty() {
-            return Err(Error::NoCommand { id: pick.agent.clone() });
-        }
-        for id in pick.ids()? {
-            plan.agents.push(Assignment {
-                agent: id.clone(),
-                preset: pick
-                    .preset
-                    .clone()
-                    .or_else(|| args.preset.clone())
-                    .or_else(|| spec.preset.clone())
-                    .or_else(|| shell_preset.clone())
-                    .or_else(|| config.preset.clone()),
-                snapshot: None,
-                model: pick.model.clone().or_else(|| args.model.clone()).or_else(|| spec.model.clone()),
-                timeout: if args.timeout.is_some() { None } else { spec.timeout.map(|time| time.0) },
-            });
-            coordinator = coordinator.with_agent(spec.build(id));
-        }
+    let own = spec.preset.clone().map(|preset| (preset, PresetFrom::AgentsYaml));
+    let shell = || shell_preset.map(|preset| (preset, PresetFrom::Shell));
+    let project = || config.preset.clone().map(|preset| (preset, PresetFrom::Project));
+    Ok(own.or_else(shell).or_else(project))
+}
+
+/// The keys that a run needs.
+fn keys_of_plan(plan: &Plan, config: &Config, (home, caller): (&Home, &Caller)) -> Result<DataKeys, Error> {
+    let vault = Vault::new(home, caller);
+    if plan.agents.iter().filter_map(|agent| agent.snapshot.as_ref()).any(EnvSnapshot::is_encrypted) {
+        return vault.keys();
     }
-    let used = plan.agents.iter().filter_map(|assignment| assignment.preset.as_ref());
-    let keys = Vault::new(home, caller).keys_for(&config.presets, used)?;
-    Ok((coordinator.with_presets(config.presets).with_keys(keys), plan))
+    let of_now = plan.agents.iter().filter(|agent| agent.snapshot.is_none());
+    vault.keys_for(&config.presets, of_now.filter_map(|agent| agent.preset.as_ref()))
+}
+
+/// The keys that a switch to a preset needs, or one to a snapshot where there is none; without any, values that need one are its
+/// problems.
+///
+/// # Errors
+/// There are keys, and they do not open.
+pub(crate) fn keys_of_switch(
+    presets: &Presets,
+    to: Option<&PresetName>,
+    bound: &Bound,
+    (home, caller): (&Home, &Caller),
+) -> Result<DataKeys, Error> {
+    let vault = Vault::new(home, caller);
+    let keys = match to {
+        Some(preset) => vault.keys_for(presets, [preset]),
+        None if bound.records().snapshots.iter().any(EnvSnapshot::is_encrypted) => vault.keys(),
+        None => return Ok(DataKeys::default()),
+    };
+    match keys {
+        Err(Error::NoSecretsKey { .. }) => Ok(DataKeys::default()),
+        keys => keys,
+    }
+}
+
+/// What guards the processes of agents, held as the configuration says.
+///
+/// # Errors
+/// This machine does not have it.
+pub(crate) fn guard(supervision: Supervise, caller: &Caller) -> Result<Guard, Error> {
+    let guard = caller.guard.clone();
+    Ok(match supervision {
+        Supervise::Guard => guard,
+        // Whether there is one shows itself when an agent starts.
+        Supervise::PidNamespace => guard.with_namespace(),
+        Supervise::Cgroup => guard.with_cgroups(Cgroups::own().map_err(|source| Error::NoCgroup { source })?),
+        Supervise::Strongest => runtime()?.block_on(guard.in_strongest()),
+    })
 }
 
 /// The folder that a run is in.

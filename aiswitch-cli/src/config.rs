@@ -98,6 +98,24 @@ pub(crate) struct Coordination {
     /// From which level on the logs keep what happens: `trace`, `debug`, `info` (the default), `warn` or `error`.
     #[serde(default)]
     pub(crate) log_level: Option<LogLevel>,
+    /// What holds agents' processes together beside their guard; see `aiswitch doctor` for what this machine has.
+    #[serde(default)]
+    pub(crate) supervision: Supervise,
+}
+
+/// What holds agents' processes together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Supervise {
+    /// A guard, which adopts all that the agent starts.
+    #[default]
+    Guard,
+    /// The same, and a control group: killed at once, and limits are enforced as far as it has their controllers.
+    Cgroup,
+    /// The same as `guard`, and a namespace of process numbers: the kernel ends all of it whoever is killed.
+    PidNamespace,
+    /// A guard, and all of that which this machine has.
+    Strongest,
 }
 
 impl Config {

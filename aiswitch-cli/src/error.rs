@@ -1,5 +1,7 @@
 //! What ends the command before it did what it was asked to: the message, its causes, and what to do next.
 
+mod switch;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,9 +18,13 @@ use aiswitch_tokens::UsageError;
 use crate::config::ConfigError;
 use crate::exit::Code;
 use crate::pick::PickError;
+pub(crate) use switch::Because;
 
 /// What to do about an action that only the operator may do.
 const OPERATOR_HINT: &str = "no agent may do it, nor what an agent starts; do it at a terminal of your own";
+
+/// What to do about a prompt that is too long.
+const PROMPT_HINT: &str = "name a file in the prompt, which agents can read themselves";
 
 /// What to do about an audit log that is broken.
 const AUDIT_HINT: &str = "see aiswitch audit verify; move the folder `audit` away to begin a new log";
@@ -30,6 +36,14 @@ pub(crate) enum Error {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Run(Box<RunError>),
+    #[error("{what}")]
+    NotMoved {
+        what: String,
+        code: Code,
+        hint: Option<String>,
+        #[source]
+        why: Option<Because>,
+    },
     #[error(transparent)]
     Home(#[from] HomeError),
     #[error(transparent)]
@@ -49,6 +63,11 @@ pub(crate) enum Error {
     },
     #[error("the program's own file cannot be found")]
     OwnProgram {
+        #[source]
+        source: io::Error,
+    },
+    #[error("`supervision: cgroup` is asked for, and there is no control group to use")]
+    NoCgroup {
         #[source]
         source: io::Error,
     },
@@ -245,8 +264,6 @@ pub(crate) enum Error {
         #[source]
         source: aiswitch_rpc::ConnectionError,
     },
-    #[error("the echo agent crashes, as it was told to")]
-    EchoCrash,
 }
 
 impl From<RunError> for Error {
@@ -275,7 +292,7 @@ impl Error {
             Self::Lock(error) => lock_code(error),
             Self::Command { source, .. } if source.kind() == io::ErrorKind::NotFound => Code::NotFound,
             Self::Command { .. } => Code::NotRunnable,
-            Self::Killed { code } | Self::EditBrokenOff { code } => *code,
+            Self::Killed { code } | Self::EditBrokenOff { code } | Self::NotMoved { code, .. } => *code,
             Self::OperatorOnly { .. } => Code::Denied,
             Self::Home(HomeError::Unsafe { .. }) => Code::Usage,
             Self::Stdout { .. }
@@ -290,8 +307,7 @@ impl Error {
             | Self::Home(_)
             | Self::Unreadable { .. }
             | Self::Unwritable { .. }
-            | Self::Echo { .. }
-            | Self::EchoCrash => Code::Failed,
+            | Self::Echo { .. } => Code::Failed,
             _ => Code::Usage,
         }
     }
@@ -303,13 +319,15 @@ impl Error {
             Self::Run(error) => run_hint(error),
             Self::Environment(error) => env_hint(error),
             Self::Lock(error) => lock_hint(error),
+            Self::NotMoved { hint, .. } => hint.clone(),
             Self::NoTranscripts { .. } => Some("name their folder with --claude DIR or --codex DIR".into()),
+            Self::NoCgroup { .. } => Some(
+                "see what this machine has with: aiswitch doctor; or start it with: systemd-run --user --scope -p Delegate=yes aiswitch …".into(),
+            ),
             Self::NoHome => Some("set AISWITCH_HOME, or give --home DIR".into()),
             Self::WorkingFolder { .. } => Some("change to a folder that exists, or give -C DIR".into()),
             Self::NoPrompt => Some("aiswitch run \"what to do\"; or --file FILE; or pipe it in".into()),
-            Self::PromptTooLong { .. } => {
-                Some("name a file in the prompt, which agents can read themselves".into())
-            }
+            Self::PromptTooLong { .. } => Some(PROMPT_HINT.into()),
             Self::TwoPrompts { .. } => Some("put a prompt of several words in quotes".into()),
             Self::UnknownAgent { nearest: Some(near), .. } => Some(format!("did you mean `{near}`?")),
             Self::UnknownAgent { known, .. } => Some(format!("known agents: {}", known.join(", "))),
@@ -390,9 +408,7 @@ fn run_hint(error: &RunError) -> Option<String> {
         }
         RunError::NoAgents => Some("aiswitch agents list shows who could be asked".into()),
         RunError::TooManyAgents { .. } => Some("split the work into several runs".into()),
-        RunError::PromptTooLong { .. } => {
-            Some("name a file in the prompt, which agents can read themselves".into())
-        }
+        RunError::PromptTooLong { .. } => Some(PROMPT_HINT.into()),
         RunError::UnknownPreset { nearest: Some(near), .. } => Some(format!("did you mean `{near}`?")),
         RunError::UnknownPreset { .. } => {
             Some("presets stand in config/presets.yaml of the home folder".into())

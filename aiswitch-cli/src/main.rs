@@ -2,6 +2,7 @@
 
 mod args;
 mod assemble;
+mod bound;
 mod caller;
 mod commands;
 mod config;

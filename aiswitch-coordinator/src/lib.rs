@@ -8,6 +8,7 @@ mod cut;
 mod error;
 mod event;
 mod heard;
+mod held;
 mod home;
 mod journal;
 mod locks;
@@ -33,6 +34,7 @@ pub use audit::{
 pub use coordinator::{Coordinator, PlannedLaunch, PlannedVariable};
 pub use error::{HomeError, RunError};
 pub use event::{EVENT_VERSION, RunEvent, RunEventKind};
+pub use held::{Kept, LimitReport};
 pub use home::Home;
 pub use journal::EVENTS_BYTES_MAX;
 pub use locks::{LockHolder, LockWait, take_locks};

@@ -41,8 +41,8 @@ pub(crate) struct Part {
     pub(crate) marker: String,
     pub(crate) guard: Option<Guard>,
     pub(crate) hidden: Vec<PathBuf>,
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) idle_timeout: Option<Duration>,
+    /// How long it may take, and how long it may give no sign of life.
+    pub(crate) times: (Option<Duration>, Option<Duration>),
     /// Stops it when the run does; its own token, so that a time-out stops it alone.
     pub(crate) cancel: CancellationToken,
     pub(crate) told: mpsc::Sender<(usize, AgentEvent)>,
@@ -94,7 +94,7 @@ impl Deadlines {
         let after = |duration: Option<Duration>| {
             duration.map(|duration| (Instant::now() + duration.min(NEVER), duration))
         };
-        Self { timeout: after(part.timeout), idle: after(part.idle_timeout), kill: None }
+        Self { timeout: after(part.times.0), idle: after(part.times.1), kill: None }
     }
 
     fn heard(&mut self) {

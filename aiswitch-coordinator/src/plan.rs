@@ -171,12 +171,14 @@ pub struct Assignment {
     pub model: Option<String>,
     /// How long it may take, instead of the plan's time.
     pub timeout: Option<Duration>,
+    /// How long it may give no sign of life, instead of the plan's time.
+    pub idle_timeout: Option<Duration>,
 }
 
 impl Assignment {
     /// An agent without a preset, with its own model and the plan's time-out.
     pub fn new(agent: AgentId) -> Self {
-        Self { agent, preset: None, snapshot: None, model: None, timeout: None }
+        Self { agent, preset: None, snapshot: None, model: None, timeout: None, idle_timeout: None }
     }
 
     /// Sets the preset that its environment comes from.

@@ -37,7 +37,8 @@ pub(crate) struct ReadyAgent {
     pub(crate) agent: Arc<dyn Agent>,
     pub(crate) environment: Environment,
     pub(crate) model: Option<String>,
-    pub(crate) timeout: Option<Duration>,
+    /// How long it may take, and how long it may give no sign of life.
+    pub(crate) times: (Option<Duration>, Option<Duration>),
 }
 
 impl Ready {
@@ -109,7 +110,8 @@ impl Coordinator {
             }
         })?;
         let timeout = assignment.timeout.or(plan.timeout);
-        if [timeout, plan.idle_timeout].contains(&Some(Duration::ZERO)) {
+        let idle_timeout = assignment.idle_timeout.or(plan.idle_timeout);
+        if [timeout, idle_timeout].contains(&Some(Duration::ZERO)) {
             return Err(RunError::ZeroTimeout { agent: name.clone() });
         }
         let flat = match (&assignment.snapshot, &assignment.preset) {
@@ -120,7 +122,12 @@ impl Coordinator {
         let preset = flat.map(|flat| flat.resolve(&self.ambient, &self.keys)).transpose()?;
         let credentials: Vec<&str> = agent.profile().credentials.iter().map(String::as_str).collect();
         let environment = Environment::compose(&self.ambient, &credentials, preset)?;
-        Ok(ReadyAgent { agent: Arc::clone(agent), environment, model: assignment.model.clone(), timeout })
+        Ok(ReadyAgent {
+            agent: Arc::clone(agent),
+            environment,
+            model: assignment.model.clone(),
+            times: (timeout, idle_timeout),
+        })
     }
 
     fn known_preset(&self, name: &PresetName, agent: &Profile) -> Result<FlatPreset, RunError> {

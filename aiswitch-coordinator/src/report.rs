@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
-use crate::Aggregate;
+use crate::{Aggregate, LimitReport};
 
 /// The version of the report's form; a field may be added within one version, none changed.
 pub const REPORT_VERSION: u32 = 1;
@@ -181,6 +181,12 @@ pub struct AgentReport {
     pub restarts: u32,
     /// Its process.
     pub pid: Option<u32>,
+    /// What its processes were held together by: `pid_namespace`, `cgroup`, `guard` or `group`; `None` where it had none.
+    #[serde(default)]
+    pub held_by: Option<String>,
+    /// Its limits, and how far each was kept.
+    #[serde(default)]
+    pub limits: Vec<LimitReport>,
     /// How many lines it printed that its driver does not know.
     pub unknown_lines: u64,
     /// The most memory that its processes were seen to hold together, in bytes.

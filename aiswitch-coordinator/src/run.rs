@@ -23,6 +23,7 @@ use crate::clock;
 use crate::error::HomeError;
 use crate::event::EVENT_VERSION;
 use crate::heard::{Heard, Told, kind_of, masked_denial, masked_error, usage_of};
+use crate::held::{hold, limits};
 use crate::journal::Journal;
 use crate::part::{Part, PartEnd, Verdict, judge, run_part, with_hint};
 use crate::ready::Ready;
@@ -261,8 +262,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
             marker: format!("{}:{id}", self.start.id),
             guard: self.start.guard.clone(),
             hidden: self.start.hidden.clone(),
-            timeout: ready.timeout,
-            idle_timeout: self.start.plan.idle_timeout,
+            times: ready.times,
             cancel: self.stop.child_token(),
             told: self.told.clone(),
         };
@@ -389,7 +389,8 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
 
     /// Puts together what an agent told, how it ended and what that means.
     fn report(&self, index: usize, Verdict { outcome, error, result }: Verdict) -> AgentReport {
-        let profile = self.start.ready.agents[index].agent.profile();
+        let ready = &self.start.ready.agents[index];
+        let profile = ready.agent.profile();
         let Slot { redactor, heard, started, .. } = &self.slots[index];
         let masked = |text: &str| redactor.redact(text).into_owned();
         let result = result.as_ref();
@@ -423,6 +424,8 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
             duration_ms: started.map_or(0, |(since, _)| clock::ms_since(since)),
             restarts: 0,
             pid: heard.pid,
+            held_by: heard.pid.map(|_| hold(self.start.guard.as_ref()).tier.to_string()),
+            limits: limits(&profile.resources, ready.times, self.start.guard.as_ref()),
             unknown_lines: heard.unknown_lines,
             memory_bytes_peak: heard.memory_bytes_peak,
         }

@@ -130,6 +130,12 @@ impl EnvSnapshot {
         Ok(self.preset_name.as_ref().map(|name| (name, values.collect())))
     }
 
+    /// Whether a value is encrypted, so that keys are needed.
+    pub fn is_encrypted(&self) -> bool {
+        let sources = self.variables.values().map(|value| ValueSource::from(value.value.clone()));
+        sources.into_iter().any(|source| matches!(source, ValueSource::Encrypted(_)))
+    }
+
     fn sum(&self) -> String {
         let mut sum = Sha256::new();
         // Each part goes in with its length: no two snapshots become one text.

@@ -33,6 +33,8 @@ impl Keeper {
         let cancel = self.context.cancel.child_token();
         let mut worker = match self.hire(&cancel).await {
             Ok(worker) => worker,
+            // What the system has too little of now it may have again by the next start.
+            Err(problem) if problem.kind == ErrorKind::Limit => return Gone::Crashed(problem),
             Err(problem) => return Gone::Hopeless(problem),
         };
         let (greeted, ordered) = self.attend(&cancel, worker.greet()).await;

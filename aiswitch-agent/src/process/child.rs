@@ -12,10 +12,11 @@ use tokio::process::ChildStdin;
 
 use super::guarded::{Lifeline, Watch};
 use super::output::{Lost, Stderr, Stdout, open_log};
-use super::{Launch, MARKER, sweep};
-use crate::resources::Excess;
+use super::program::check_format;
+use super::{Guard, Launch, MARKER, sweep};
+use crate::resources::{Excess, Resource};
 use crate::sandbox::walls;
-use crate::{AgentError, AgentEvent, EventSender, RunContext, Sandbox, Tier};
+use crate::{AgentError, AgentEvent, Cgroups, EventSender, Hold as HeldBy, RunContext, Sandbox};
 
 /// How long the rest of stderr is waited for after the end of a child; a grandchild may hold the pipe for ever.
 const STDERR_PATIENCE: Duration = Duration::from_millis(200);
@@ -29,7 +30,7 @@ pub(crate) struct Child {
     process: tokio::process::Child,
     hold: Hold,
     stderr: Option<Stderr>,
-    marker: String,
+    traces: Traces,
     stop_grace: Duration,
     events: EventSender,
     log_lost: Lost,
@@ -51,6 +52,28 @@ enum Hold {
 pub(crate) struct Pipes {
     pub(crate) stdin: ChildStdin,
     pub(crate) stdout: Stdout,
+}
+
+/// What processes are found by that nobody holds any more.
+#[derive(Debug)]
+pub(super) struct Traces {
+    marker: String,
+    cgroups: Option<Cgroups>,
+}
+
+impl Traces {
+    fn of(context: &RunContext) -> Self {
+        let cgroups = context.guard.as_ref().and_then(|guard| guard.cgroups().cloned());
+        Self { marker: context.marker.clone(), cgroups }
+    }
+
+    /// Ends all that is found.
+    pub(super) fn sweep(&self) {
+        sweep(&self.marker);
+        if let Some(cgroups) = &self.cgroups {
+            cgroups.reclaim(&self.marker);
+        }
+    }
 }
 
 /// How a child ended.
@@ -94,7 +117,7 @@ impl Child {
             process,
             hold: Hold::Gone,
             stderr: Some(Stderr::drain(stderr, stderr_log, &redactor)),
-            marker: context.marker.clone(),
+            traces: Traces::of(context),
             stop_grace: context.limits.stop_grace,
             events: context.events.clone(),
             log_lost,
@@ -109,7 +132,7 @@ impl Child {
             Some(mut lifeline) => {
                 match lifeline.start((launch, walls), context, &mut child.process, &mut stdin).await {
                     Ok(leader) => {
-                        child.hold = Hold::Guard(lifeline.watch(context.marker.clone()), leader);
+                        child.hold = Hold::Guard(lifeline.watch(Traces::of(context)), leader);
                         leader
                     }
                     Err(problem) => {
@@ -121,7 +144,8 @@ impl Child {
                 }
             }
         };
-        let stdout = Stdout::new(stdout, stdout_log, context.limits.output_bytes_max);
+        let output_bytes_max = launch.resources.output_bytes_max(&context.limits);
+        let stdout = Stdout::new(stdout, stdout_log, output_bytes_max);
         context.events.send(AgentEvent::Started { pid: leader.as_raw_pid().unsigned_abs() }).await;
         Ok((child, Pipes { stdin, stdout }))
     }
@@ -144,7 +168,7 @@ impl Child {
             Some(exit) => exit,
             None => self.kill().await,
         };
-        sweep(&self.marker);
+        self.traces.sweep();
         self.ended(exit).await
     }
 
@@ -163,7 +187,7 @@ impl Child {
         if tokio::time::timeout(GUARD_PATIENCE, self.process.wait()).await.is_err() {
             // An error means that it has ended meanwhile.
             drop(self.process.kill().await);
-            sweep(&self.marker);
+            self.traces.sweep();
         }
     }
 
@@ -198,7 +222,14 @@ impl Child {
 
 /// The error of an agent that was over a limit.
 pub(crate) fn over(excess: Excess) -> TaskError {
-    TaskError::new(ErrorKind::Limit, excess.to_string())
+    let kind = if excess.resource == Resource::Memory { ErrorKind::Oom } else { ErrorKind::Limit };
+    let hint = format!("raise `{}` under `limits` of its spec, or give it a smaller task", excess.resource);
+    TaskError { hint: Some(hint), ..TaskError::new(kind, excess.to_string()) }
+}
+
+/// What the processes of a context's agent are held by.
+pub(super) fn hold(context: &RunContext) -> HeldBy {
+    context.guard.as_ref().map_or(HeldBy::GROUP, Guard::hold)
 }
 
 /// Starts the agent's process, or the guard that will start it.
@@ -211,14 +242,18 @@ fn begin(
         None => AgentError::Spawn { agent: agent(), program: launch.program.clone(), source },
         Some(guard) => AgentError::Guard { agent: agent(), program: guard.program().to_owned(), source },
     };
-    let tier = if context.guard.is_some() { Tier::Guard } else { Tier::Group };
-    if let Some((resource, how_far)) = launch.resources.refused(tier) {
+    if let Some((resource, how_far)) = launch.resources.refused(hold(context)) {
         return Err(AgentError::Limit { agent: agent(), resource, how_far });
     }
     if launch.sandbox != Sandbox::None && context.guard.is_none() {
         let source = std::io::Error::other("only a guard can put it up");
         return Err(AgentError::Sandbox { agent: agent(), sandbox: launch.sandbox, source });
     }
+    check_format(&launch.program).map_err(|source| AgentError::Spawn {
+        agent: agent(),
+        program: launch.program.clone(),
+        source,
+    })?;
     let lifeline = context.guard.as_ref().map(|_| Lifeline::open()).transpose().map_err(failed)?;
     let mut command = match &context.guard {
         Some(guard) => guard.command(&context.marker),
@@ -256,7 +291,7 @@ impl Drop for Child {
         if !matches!(self.hold, Hold::Gone) {
             self.signal(Signal::KILL);
             self.hold = Hold::Gone;
-            sweep(&self.marker);
+            self.traces.sweep();
         }
     }
 }

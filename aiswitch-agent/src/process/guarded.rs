@@ -10,9 +10,10 @@ use tokio::net::unix::pipe;
 use tokio::process::ChildStdin;
 use tokio::task::JoinHandle;
 
+use super::child::{Traces, hold};
 use super::guard::order::{Entry, Failure, Order, Report, Step};
-use super::{Exit, Launch, MARKER, Walls, sweep};
-use crate::{AgentError, RunContext};
+use super::{Exit, Launch, MARKER, Walls};
+use crate::{AgentError, Guard, RunContext};
 
 /// How long a guard may take to start its agent's program.
 pub(super) const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -68,6 +69,9 @@ impl Lifeline {
     fn order(&self, launch: &Launch, context: &RunContext, walls: Option<Walls>) -> Order {
         let environment = launch.environment.iter();
         let marker = (MARKER.to_owned(), context.marker.clone());
+        let guard = context.guard.as_ref();
+        let cgroup = guard.and_then(|guard| guard.cgroups()).map(|cgroups| cgroups.root().into());
+        let resources = launch.resources;
         Order {
             caller: getpid().as_raw_pid(),
             report_fd: self.spare.as_ref().map_or(-1, AsRawFd::as_raw_fd),
@@ -77,8 +81,17 @@ impl Lifeline {
                 .map(|(name, variable)| (name.to_owned(), variable.value.expose().to_owned()))
                 .chain([marker])
                 .collect(),
-            limits: launch.resources,
-            entry: Entry { cwd: launch.cwd.clone().into(), open_files: launch.resources.open_files, walls },
+            limits: resources,
+            namespace: guard.is_some_and(Guard::has_namespace),
+            cgroup,
+            group_name: format!("aiswitch-{}", context.marker),
+            entry: Entry {
+                cwd: launch.cwd.clone().into(),
+                cgroup: None,
+                nice: resources.cpu_percent.is_some() && !hold(context).controllers.cpu,
+                open_files: resources.open_files,
+                walls,
+            },
         }
     }
 
@@ -92,13 +105,13 @@ impl Lifeline {
 
     /// Hears the guard out; a guard that ends too early leaves its work to the sweep, at once, since what is left may
     /// hold the agent's streams.
-    pub(super) fn watch(mut self, marker: String) -> Watch {
+    pub(super) fn watch(mut self, traces: Traces) -> Watch {
         Watch(tokio::spawn(async move {
             let exit = match self.next().await {
                 Ok(Some(Report::Ended(exit))) => exit,
                 Ok(Some(Report::Over(excess))) => Exit::Over(excess),
                 _ => {
-                    sweep(&marker);
+                    traces.sweep();
                     return None;
                 }
             };
@@ -160,6 +173,9 @@ impl NotStarted {
                 return spawn(failure.source());
             }
             Self::Failed(failure @ Failure { step: Step::Bind, .. }) => failure.source(),
+            Self::Failed(failure @ Failure { step: Step::Namespace | Step::Cgroup, .. }) => {
+                return AgentError::Hold { agent, tier: hold(context).tier, source: failure.source() };
+            }
             Self::Refused => {
                 io::Error::other(said.lines().last().unwrap_or("it ended without a report").to_owned())
             }

@@ -2,6 +2,7 @@
 
 mod ancestry;
 mod child;
+mod faults;
 mod foreground;
 mod guard;
 mod guarded;
@@ -15,6 +16,7 @@ mod version;
 pub(crate) use ancestry::is_guard;
 pub use ancestry::mark_above;
 pub(crate) use child::{Child, Ended, Exit, Pipes, over};
+pub use faults::{Fault, UnknownFault, misbehave};
 pub use foreground::foreground;
 pub use guard::{GUARD_MARKER, Guard, guard_main};
 pub(crate) use guard::{Walls, probe_launch};

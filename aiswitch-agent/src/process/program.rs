@@ -1,6 +1,7 @@
 //! What is started for a task.
 
-use std::fs::Metadata;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -45,6 +46,41 @@ impl Launch {
     pub(crate) fn temp(&self) -> PathBuf {
         self.environment.get(TEMP_VARIABLE).map_or("/tmp".into(), |temp| temp.expose().into())
     }
+}
+
+/// Where the kernel keeps what else it can run, one file for each format; `register` and `status` are none.
+const OTHER_FORMATS: &str = "/proc/sys/fs/binfmt_misc";
+
+/// Refuses a file that the kernel cannot run, as the kernel does.
+///
+/// `execvp(3)`, which is used to start programs, gives such a file to a shell instead, which takes anything for a script.
+///
+/// # Errors
+/// `ENOEXEC`. A file that cannot be read is left to the kernel.
+pub(super) fn check_format(program: &Path) -> io::Result<()> {
+    let Ok(head) = head(program) else { return Ok(()) };
+    let is_known = match &head[..] {
+        [b'#', b'!', ..] => true,
+        // The class and the machine of an ELF file, see elf(5); one for 32 bits may run on its wider kin.
+        [0x7f, b'E', b'L', b'F', class, .., machine_0, machine_1] => {
+            let own = head_of_own();
+            own.is_none_or(|own| own[4] != *class || own[18..] == [*machine_0, *machine_1])
+        }
+        _ => false,
+    };
+    let has_others = || fs::read_dir(OTHER_FORMATS).is_ok_and(|formats| formats.count() > 2);
+    if is_known || has_others() { Ok(()) } else { Err(rustix::io::Errno::NOEXEC.into()) }
+}
+
+/// The first bytes of a file, as far as those of an ELF file name its machine.
+fn head(file: &Path) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    File::open(file)?.take(20).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+fn head_of_own() -> Option<Vec<u8>> {
+    head(Path::new("/proc/self/exe")).ok().filter(|head| head.len() == 20)
 }
 
 /// The file of a program: a path as it stands, a bare name by the `PATH` of the agent's own environment.

@@ -9,6 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
 
 use super::guard::GUARD_MARKER;
+use crate::Cgroups;
 
 /// The variable that marks every process of a run; agents' tools inherit it. Its value is `RUN:AGENT`.
 pub const MARKER: &str = "AISWITCH_RUN";
@@ -35,6 +36,8 @@ pub fn sweep(value: &str) -> usize {
 /// that goes on. Blocks for at most a second for guards, and for a look or more at `/proc`.
 pub fn reclaim<'a>(runs: impl IntoIterator<Item = &'a str>) -> usize {
     let mut found = 0;
+    // Where there are no control groups, none was made.
+    let cgroups = Cgroups::own().ok();
     for run in runs {
         let guards: Vec<OwnedFd> =
             marked(GUARD_MARKER, run).into_iter().map(|(_, process)| process).collect();
@@ -49,6 +52,10 @@ pub fn reclaim<'a>(runs: impl IntoIterator<Item = &'a str>) -> usize {
         }
         found += kill_marked(GUARD_MARKER, run).saturating_sub(guards.len());
         found += kill_marked(MARKER, run);
+        // What has lost its mark is in the agent's group still.
+        if let Some(cgroups) = &cgroups {
+            cgroups.reclaim(run);
+        }
     }
     found
 }

@@ -1,6 +1,5 @@
 //! An agent whose process stays for several tasks.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use aiswitch_agent::{
@@ -14,7 +13,7 @@ use crate::support::{Bench, PATIENCE, environment, wait_for};
 const LIVE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/live.sh");
 
 /// Restarts as by default, but soon.
-const SOON: RestartPolicy = RestartPolicy {
+pub(crate) const SOON: RestartPolicy = RestartPolicy {
     restarts_max: 3,
     window: Duration::from_mins(1),
     backoff: Duration::from_millis(5),
@@ -26,7 +25,7 @@ fn spec() -> AgentSpec {
     AgentSpec { command: vec!["sh".into(), LIVE.into()], ..AgentSpec::new(Driver::Rpc) }
 }
 
-fn live(bench: &Bench, policy: RestartPolicy) -> LiveAgent {
+pub(crate) fn live(bench: &Bench, policy: RestartPolicy) -> LiveAgent {
     LiveAgent::new(bench.agent.clone(), bench.task(""), bench.context.clone(), policy)
 }
 
@@ -105,38 +104,6 @@ async fn only_an_idempotent_task_is_given_to_the_next_process() {
 }
 
 #[tokio::test]
-async fn a_process_that_is_killed_while_idle_is_started_again() {
-    let (bench, agent) = bench();
-    agent.start().await.unwrap();
-    let first = answer(&bench, &agent, "pid").await;
-    kill_process(Pid::from_raw(first.parse().unwrap()).unwrap(), Signal::KILL).unwrap();
-    let mut status = agent.watch();
-    let again = status.wait_for(|status| status.restarts == 1 && status.state == LifeState::Idle);
-    tokio::time::timeout(PATIENCE, again).await.unwrap().unwrap();
-    assert_ne!(answer(&bench, &agent, "pid").await, first);
-    agent.stop().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_crash_loop_ends_after_three_restarts_and_only_a_start_by_hand_goes_on() {
-    let (bench, agent) = bench();
-    let stop = bench.dir.path().join("no-start");
-    std::fs::write(&stop, "").unwrap();
-    let error = agent.start().await.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "agent `agent` did not start: it ended with exit code 3 before it answered"
-    );
-    assert_eq!((agent.status().state, agent.status().restarts, starts(&bench)), (LifeState::Failed, 3, 4));
-    let refused = ask(&bench, &agent, "pid").await.unwrap_err();
-    assert_eq!(refused.to_string(), "agent `agent` is failed");
-    std::fs::remove_file(stop).unwrap();
-    agent.start().await.unwrap();
-    assert_eq!((agent.status().restarts, agent.status().problem), (0, None));
-    agent.stop().await.unwrap();
-}
-
-#[tokio::test]
 async fn what_no_restart_can_mend_is_not_tried_again() {
     let bench =
         Bench::new(&AgentSpec { command: vec!["no-such-program".into()], ..AgentSpec::new(Driver::Rpc) });
@@ -176,35 +143,6 @@ async fn a_task_for_another_folder_or_mode_is_refused() {
         assert!(matches!(refused, Err(LiveError::Place { .. })), "{refused:?}");
     }
     agent.stop().await.unwrap();
-}
-
-#[tokio::test]
-async fn orders_that_come_all_at_once_leave_one_process_or_none() {
-    let (bench, agent) = bench();
-    let agent = Arc::new(agent);
-    let orders: Vec<_> = (0..30)
-        .map(|order| {
-            let agent = agent.clone();
-            tokio::spawn(async move {
-                match order % 3 {
-                    0 => agent.start().await,
-                    1 => agent.stop().await,
-                    _ => agent.restart().await,
-                }
-            })
-        })
-        .collect();
-    for order in orders {
-        match tokio::time::timeout(PATIENCE, order).await.unwrap().unwrap() {
-            Ok(()) | Err(LiveError::State { .. }) => {}
-            Err(error) => panic!("{error:?}"),
-        }
-    }
-    let processes = bench.left().iter().filter(|command| command.contains("live.sh")).count();
-    assert_eq!(processes, usize::from(agent.status().state == LifeState::Idle));
-    // A stop that comes while it rests is refused, and is as good.
-    drop(agent.stop().await);
-    assert_eq!((agent.status().state, bench.alive()), (LifeState::Stopped, Vec::new()));
 }
 
 #[tokio::test]

@@ -4,10 +4,12 @@
 mod access;
 mod claude;
 mod command;
+mod faults;
 mod guard;
 mod live;
 mod rpc;
 mod samples;
 mod sandbox;
 mod support;
+mod tiers;
 mod vendor;

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use aiswitch_agent::SpecDuration;
+use aiswitch_agent::{Sandbox, SpecDuration};
 use aiswitch_coordinator::{Aggregate, LockName, OnFailure, PermissionMode, PresetName};
 use aiswitch_tokens::NanoUsd;
 use clap::ValueEnum;
@@ -47,6 +47,9 @@ pub(crate) struct RunArgs {
     /// What agents may do [default: read-only when several share the folder, else write]
     #[arg(long, value_name = "MODE", value_parser = modes(), help_heading = "Agents")]
     pub(crate) mode: Option<PermissionMode>,
+    /// What agents may touch, whatever their specs say [default: as the spec says, else none]
+    #[arg(long, value_name = "SANDBOX", value_parser = sandboxes(), help_heading = "Agents")]
+    pub(crate) sandbox: Option<Sandbox>,
     /// The folder that the agents work in [default: this one]
     #[arg(short = 'C', long, value_name = "DIR", help_heading = "Agents")]
     pub(crate) cwd: Option<PathBuf>,
@@ -106,6 +109,11 @@ pub(crate) enum OutputFormat {
 
 fn modes() -> impl TypedValueParser<Value = PermissionMode> {
     PossibleValuesParser::new(["read-only", "write", "yolo"]).try_map(|mode| mode.parse::<PermissionMode>())
+}
+
+fn sandboxes() -> impl TypedValueParser<Value = Sandbox> {
+    PossibleValuesParser::new(["none", "standard", "read-only", "offline"])
+        .try_map(|sandbox| sandbox.parse::<Sandbox>())
 }
 
 fn on_failure() -> impl TypedValueParser<Value = OnFailure> {

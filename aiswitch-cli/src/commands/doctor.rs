@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use aiswitch_agent::{Promise, Supervision, Tier};
+use aiswitch_agent::{Controllers, Promise, Supervision, Tier};
 use aiswitch_coordinator::{Home, HomeProblem};
 use serde::Serialize;
 
 use super::agents::{CheckView, check_all, check_table};
+use crate::assemble::guard;
 use crate::caller::Caller;
 use crate::commands::runtime;
 use crate::config::Config;
@@ -37,7 +38,19 @@ struct SupervisionView {
     tier: Tier,
     /// Why no guard is used.
     problem: Option<String>,
+    /// What of the machine the kernel limits for all processes of an agent together.
+    controllers: Controllers,
+    /// What else `supervision` in `coordination.yaml` may ask for.
+    tried: Vec<TriedView>,
     promises: Vec<Promise>,
+}
+
+/// Whether this machine has one way to hold processes together.
+#[derive(Debug, Serialize)]
+struct TriedView {
+    tier: Tier,
+    /// Why it cannot be had.
+    problem: Option<String>,
 }
 
 /// The folder of configuration and state.
@@ -102,6 +115,11 @@ pub(crate) fn doctor(fix: bool, home: &Home, caller: &Caller, output: &Output) -
         Ok(config) => (config, None),
         Err(error) => (Config::built_in(), Some(chain(&error))),
     };
+    // What is asked for and cannot be had is told of as a problem of the configuration, and the guard alone is looked at.
+    let (guard, config_problem) = match guard(config.coordination.supervision, caller) {
+        Ok(guard) => (guard, config_problem),
+        Err(error) => (caller.guard.clone(), config_problem.or_else(|| Some(chain(&error)))),
+    };
     let view = DoctorView {
         version: env!("CARGO_PKG_VERSION"),
         home: look_at(home),
@@ -110,7 +128,7 @@ pub(crate) fn doctor(fix: bool, home: &Home, caller: &Caller, output: &Output) -
         config_problem,
         agents: check_all(&config, &[], &caller.ambient())?,
         guarantees: GUARANTEES,
-        supervision: SupervisionView::of(runtime()?.block_on(Supervision::probe(Some(&caller.guard)))),
+        supervision: SupervisionView::of(runtime()?.block_on(Supervision::probe(Some(&guard)))),
     };
     output.result(&view, || view.text());
     Ok(match &view {
@@ -125,7 +143,17 @@ pub(crate) fn doctor(fix: bool, home: &Home, caller: &Caller, output: &Output) -
 impl SupervisionView {
     fn of(found: Supervision) -> Self {
         let problem = found.problem.as_ref().map(|error| chain(error));
-        Self { tier: found.tier, problem, promises: found.promises }
+        let tried = found.tried.iter().map(|tried| TriedView {
+            tier: tried.tier,
+            problem: tried.problem.as_ref().map(|error| chain(error)),
+        });
+        Self {
+            tier: found.hold.tier,
+            problem,
+            controllers: found.hold.controllers,
+            tried: tried.collect(),
+            promises: found.promises,
+        }
     }
 
     fn text(&self) -> String {
@@ -135,9 +163,14 @@ impl SupervisionView {
             None => self.tier.to_string(),
         };
         let tier = vec!["held together by".to_owned(), tier];
+        let tried = self.tried.iter().map(|tried| {
+            let found =
+                tried.problem.as_ref().map_or("can be had".to_owned(), |problem| format!("no: {problem}"));
+            vec![format!("`supervision: {}`", tried.tier), found]
+        });
         let promises =
             self.promises.iter().map(|promise| vec![promise.what.to_owned(), promise.how_far.to_string()]);
-        table(&[head, tier].into_iter().chain(promises).collect::<Vec<_>>())
+        table(&[head, tier].into_iter().chain(tried).chain(promises).collect::<Vec<_>>())
     }
 }
 

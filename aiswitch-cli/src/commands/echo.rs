@@ -2,9 +2,10 @@
 //!
 //! It answers a task with the task's prompt. As usage it reports one token for every four bytes of UTF-8 that are
 //! begun, for the prompt as for the answer; its cost is 0. Its options make it as slow, broken or refused as the
-//! demonstration or test needs.
+//! demonstration or test needs; what is worse than that is the fault kit of `aiswitch-agent`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,17 +21,19 @@ use tokio::sync::{Notify, watch};
 use crate::args::{Crash, EchoArgs};
 use crate::commands::runtime;
 use crate::error::Error;
-use crate::exit::Code;
 
 /// Serves tasks until stdin ends.
 ///
 /// # Errors
 /// The connection breaks, or the agent was told to crash.
-pub(crate) fn echo(args: &EchoArgs) -> Result<Code, Error> {
+pub(crate) fn echo(args: &EchoArgs) -> Result<ExitCode, Error> {
+    if let Some(fault) = args.misbehaviour() {
+        return Ok(aiswitch_agent::misbehave(fault, args.exit_code).into());
+    }
     runtime()?.block_on(serve(args))
 }
 
-async fn serve(args: &EchoArgs) -> Result<Code, Error> {
+async fn serve(args: &EchoArgs) -> Result<ExitCode, Error> {
     let (reader, writer) = aiswitch_rpc::stdio().map_err(|source| Error::Stdio { source })?;
     let echo =
         Arc::new(Echo { args: args.clone(), cancelled: watch::Sender::default(), crash: Notify::new() });
@@ -54,8 +57,8 @@ async fn serve(args: &EchoArgs) -> Result<Code, Error> {
     tokio::select! {
         // First the connection, so that what was said before a crash is out.
         biased;
-        ended = connection.run() => ended.map(|()| Code::Completed).map_err(|source| Error::Echo { source }),
-        () = echo.crash.notified() => Err(Error::EchoCrash),
+        ended = connection.run() => ended.map(|()| ExitCode::SUCCESS).map_err(|source| Error::Echo { source }),
+        () = echo.crash.notified() => Ok(args.exit_code.into()),
     }
 }
 

@@ -7,6 +7,7 @@ mod completions;
 mod doctor;
 mod echo;
 mod edit;
+mod env;
 mod help;
 mod import;
 mod leak_check;
@@ -58,6 +59,7 @@ pub(crate) fn dispatch(args: &Args, caller: &Caller) -> Result<ExitCode, Error> 
         Verb::LeakCheck { target } => leak_check::leak_check(target, &home()?, caller, &output)?.into(),
         Verb::Preset(verb) => presets::presets(verb, &home()?, caller, &output)?.into(),
         Verb::Apply(apply) => apply::apply(apply, &home()?, caller)?.into(),
+        Verb::Env(verb) => env::env(verb, &home()?, caller, &output)?.into(),
         Verb::Shell(verb) => shell::shell(verb, &home()?, caller, &output)?.into(),
         Verb::Secrets(verb) => secrets::secrets(verb, &home()?, caller, &output)?.into(),
         Verb::Trust(trust) => trust::trust(trust, &home()?, caller, &output)?.into(),
@@ -68,7 +70,7 @@ pub(crate) fn dispatch(args: &Args, caller: &Caller) -> Result<ExitCode, Error> 
         Verb::Completions { shell } => completions::completions(*shell, &output).into(),
         Verb::Help { topic } => help::help(topic, &output)?.into(),
         Verb::Python(verb) => python::python(verb, &home()?, caller, &output)?.into(),
-        Verb::Echo(echo) => echo::echo(echo)?.into(),
+        Verb::Echo(echo) => echo::echo(echo)?,
     };
     output.finish()?;
     Ok(code)

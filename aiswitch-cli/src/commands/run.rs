@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aiswitch_coordinator::{
     AgentId, CancellationToken, Coordinator, Home, LogGuard, LogLevel, LogLimits, LogWriter, Origin, Plan,
-    PlannedLaunch, PlannedVariable, RunEvent, RunEventKind, RunReport, TaskError, log_layer,
+    PlannedLaunch, PlannedVariable, PresetName, RunEvent, RunEventKind, RunReport, TaskError, log_layer,
 };
 use aiswitch_tokens::SqliteUsageStore;
 use serde::Serialize;
@@ -16,7 +16,8 @@ use tokio::time::Instant;
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::args::{OutputFormat, RunArgs};
-use crate::assemble;
+use crate::assemble::{self, Parts, PresetFrom};
+use crate::bound::Bound;
 use crate::caller::{self, Caller};
 use crate::commands::runtime;
 use crate::config::{Config, read_prices};
@@ -45,12 +46,16 @@ pub(crate) fn run(args: &RunArgs, home: Home, caller: &Caller, output: &Output) 
     let prices = read_prices(&home)?;
     let prompt = prompt::read(args, caller, output)?;
     let log_level = config.coordination.log_level.unwrap_or(LogLevel::Info);
-    let (coordinator, plan) = assemble::run(args, prompt, &picks, config, (&home, caller))?;
+    let bound = Bound::read(&home, output)?;
+    let parts = assemble::run(args, prompt, &picks, (config, &bound), (&home, caller))?;
+    let Parts { coordinator, plan, presets_from } = parts;
     let tell_note = || note.iter().for_each(|note| output.note(note));
     if args.dry_run {
         let planned = coordinator.dry_run(&plan)?;
         tell_note();
-        let views: Vec<PlannedView<'_>> = planned.iter().map(PlannedView::of).collect();
+        let presets = plan.agents.iter().map(|agent| agent.preset.as_ref()).zip(presets_from);
+        let views: Vec<PlannedView<'_>> =
+            planned.iter().zip(presets).map(|(planned, preset)| PlannedView::of(planned, preset)).collect();
         output.result(&views, || views.iter().map(PlannedView::text).collect::<Vec<_>>().join("\n"));
         return Ok(Code::Completed);
     }
@@ -153,9 +158,17 @@ struct PlannedView<'a> {
     cwd: &'a Path,
     mode: String,
     model: Option<&'a str>,
+    preset: Option<PresetView<'a>>,
     environment: Vec<VariableView<'a>>,
     prompt: &'a str,
     problem: Option<&'a TaskError>,
+}
+
+/// The preset that an agent would be under, and what says so.
+#[derive(Debug, Serialize)]
+struct PresetView<'a> {
+    name: &'a PresetName,
+    from: PresetFrom,
 }
 
 /// One variable that an agent would be given.
@@ -166,7 +179,7 @@ struct VariableView<'a> {
 }
 
 impl<'a> PlannedView<'a> {
-    fn of(planned: &'a PlannedLaunch) -> Self {
+    fn of(planned: &'a PlannedLaunch, preset: (Option<&'a PresetName>, Option<PresetFrom>)) -> Self {
         let view = |variable: &'a PlannedVariable| VariableView {
             name: &variable.name,
             from: from(variable.origin),
@@ -178,6 +191,7 @@ impl<'a> PlannedView<'a> {
             cwd: &planned.cwd,
             mode: planned.mode.to_string(),
             model: planned.model.as_deref(),
+            preset: preset.0.zip(preset.1).map(|(name, from)| PresetView { name, from }),
             environment: planned.environment.iter().map(view).collect(),
             prompt: &planned.prompt,
             problem: planned.problem.as_ref(),
@@ -196,6 +210,7 @@ impl<'a> PlannedView<'a> {
             ("cwd", Some(self.cwd.display().to_string())),
             ("mode", Some(self.mode.clone())),
             ("model", self.model.map(str::to_owned)),
+            ("preset", self.preset.as_ref().map(|PresetView { name, from }| format!("{name} ({from})"))),
             ("environment", Some(environment.join(", "))),
             ("prompt", Some(self.prompt.to_owned())),
             ("problem", self.problem.map(|problem| problem.message.clone())),

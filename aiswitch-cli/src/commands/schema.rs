@@ -7,6 +7,7 @@ use crate::args::Document;
 use crate::config::{AgentsFile, Coordination, PresetsFile, PricesFile};
 use crate::exit::Code;
 use crate::output::Output;
+use crate::output::env::HistoryView;
 use crate::project::Project;
 
 /// Prints a JSON Schema.
@@ -19,6 +20,7 @@ pub(crate) fn schema(document: Document, output: &Output) -> Code {
         Document::Presets => schema_for!(PresetsFile),
         Document::Coordination => schema_for!(Coordination),
         Document::Project => schema_for!(Project),
+        Document::EnvHistory => schema_for!(HistoryView),
     };
     output.json(&schema);
     Code::Completed

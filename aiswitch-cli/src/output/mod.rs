@@ -1,5 +1,6 @@
 //! The only place that prints: stdout carries the result, stderr all else.
 
+pub(crate) mod env;
 pub(crate) mod harmless;
 pub(crate) mod human;
 mod json;

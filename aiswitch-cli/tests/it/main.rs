@@ -15,6 +15,8 @@ mod cc_switch;
 mod config;
 mod documented;
 mod edit;
+mod env_switch;
+mod faults;
 mod fuzz;
 mod fuzz_bodies;
 mod harness;

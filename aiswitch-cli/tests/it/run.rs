@@ -273,6 +273,7 @@ fn a_dry_run_says_what_it_would_start_and_starts_nothing() {
         shown.stdout,
         format!(
             "lister\n  driver       command\n  argv         /bin/ls -l 'a b'\n  cwd          {}\n  mode         write\n  \
+             preset       work (agents.yaml says so)\n  \
              environment  AISWITCH_RUN (driver), HOME (allowed), PATH (allowed), PLACE (preset), TERM (allowed), \
              WORK_KEY (preset)\n  \
              prompt       hello\n               world\n",
@@ -282,6 +283,7 @@ fn a_dry_run_says_what_it_would_start_and_starts_nothing() {
     );
     let view = show(&sandbox, &[&args[..], &["--json"]].concat()).json();
     assert_eq!(view[0]["argv"], json!(["/bin/ls", "-l", "a b"]));
+    assert_eq!(view[0]["preset"], json!({"name": "work", "from": "agents_yaml"}));
     assert_eq!(view[0]["environment"][5], json!({"name": "WORK_KEY", "from": "preset"}));
     assert!(!shown.stdout.contains(crate::sandbox::KEY) && !view.to_string().contains(crate::sandbox::KEY));
     let made: Vec<_> =

@@ -27,7 +27,7 @@ fn stalled(sandbox: &Sandbox, agents: &str, processes: usize) -> Child {
 }
 
 #[test]
-fn a_signal_stops_all_agents_and_the_report_is_printed_all_the_same() {
+fn fault_13_a_signal_stops_all_agents_and_the_report_is_printed_all_the_same() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 143)] {
         let sandbox = Sandbox::new();
         let child = stalled(&sandbox, "polite,echo", 1);
@@ -75,7 +75,7 @@ fn one_signal_that_comes_twice_at_once_is_one() {
 }
 
 #[test]
-fn a_second_signal_kills_at_once() {
+fn fault_13_a_second_signal_kills_at_once() {
     let sandbox = Sandbox::new();
     let mut child = stalled(&sandbox, "stubborn", 2);
     send(&child, Signal::INT);

@@ -48,6 +48,7 @@ fn help_explains_every_verb_and_only_these() {
         "result",
         "logs",
         "locks",
+        "env",
         "doctor",
         "schema",
         "completions",

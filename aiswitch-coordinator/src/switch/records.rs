@@ -51,6 +51,11 @@ impl EnvRecords {
         self.snapshots.iter().find(|snapshot| snapshot.id == id && snapshot.agent_id == agent.as_ref())
     }
 
+    /// Whether a switch goes on, or was broken off.
+    pub fn has_open_switch(&self) -> bool {
+        self.switches.iter().any(|record| record.step.is_open())
+    }
+
     /// Has a switch end as the agent's binding is to be.
     fn end(&mut self, id: SnapshotId, step: SwitchStep, reason: Option<String>) -> Option<SwitchRecord> {
         let record = self.switches.iter_mut().find(|record| record.id == id)?;

@@ -1,4 +1,4 @@
-//! The turns that an agent is in, in runs of any process.
+//! The runs of any process that an agent is in.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
 use crate::error::HomeError;
-use crate::state::{ProcessMark, read_agents};
-use crate::{AgentRecord, Home};
+use crate::state::{ProcessMark, read_tasks};
+use crate::{Home, RunState};
 
 /// How often it is looked whether the turns are over.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Waits until an agent works in no run any more; the runs are asked to end before, if that is wanted.
+/// Waits until an agent is in no run any more, at work or to come; the runs are asked to end before, if that is wanted.
 ///
 /// # Errors
-/// It does so for too long, or the state files cannot be read.
+/// It is in one for too long, or the state files cannot be read.
 pub(super) async fn wait_for_turns(
     home: &Home,
     agent: &AgentId,
@@ -27,26 +27,26 @@ pub(super) async fn wait_for_turns(
     let end = Instant::now() + patience;
     let mut asked: Vec<ProcessMark> = Vec::new();
     loop {
-        let working: Vec<AgentRecord> =
-            read_agents(home).map_err(unread)?.into_iter().filter(|record| is_of(record, agent)).collect();
-        let Some(first) = working.first() else { return Ok(()) };
-        for record in working.iter().filter(|_| turn == Turn::Cancel) {
-            if !asked.contains(&record.process) {
-                interrupt(record.process);
-                asked.push(record.process);
+        let mut runs = read_tasks(home).map_err(unread)?;
+        runs.retain(|run| run.status == RunState::Running && run.agents.iter().any(|of| is_of(of, agent)));
+        let Some(first) = runs.first() else { return Ok(()) };
+        for run in runs.iter().filter(|_| turn == Turn::Cancel) {
+            if !asked.contains(&run.process) {
+                interrupt(run.process);
+                asked.push(run.process);
             }
         }
         if Instant::now() >= end {
-            let message = format!("it still worked in run {} after {} s", first.run_id, patience.as_secs());
+            let message = format!("it is still in run {} after {} s", first.run_id, patience.as_secs());
             return Err(TaskError::new(ErrorKind::Timeout, message));
         }
         sleep(LOOK_EVERY).await;
     }
 }
 
-/// Whether a record is of this agent, or of one of several of its kind, which are numbered.
-fn is_of(record: &AgentRecord, agent: &AgentId) -> bool {
-    let name: &str = record.agent.as_ref();
+/// Whether a name in a run is that of this agent, or of one of several of its kind, which are numbered.
+fn is_of(name: &AgentId, agent: &AgentId) -> bool {
+    let name: &str = name.as_ref();
     name == agent.as_ref()
         || name
             .strip_prefix(agent.as_ref())

@@ -63,7 +63,7 @@ async fn one_agents_failure_leaves_the_others_alone() {
 }
 
 #[tokio::test]
-async fn a_panic_is_one_agents_failure() {
+async fn fault_45_a_panic_is_one_agents_failure() {
     let panicking = agent("b", |task| async move { panic!("cannot do `{}`", task.prompt) });
     let report = coordinator([echo("a"), panicking])
         .execute_parallel(plan("hello", &["a", "b"]))

@@ -117,7 +117,7 @@ async fn a_flood_of_refused_calls_does_not_flood_the_audit_log() {
 }
 
 #[tokio::test]
-async fn a_run_in_mode_yolo_stops_once_the_audit_log_cannot_hold_what_it_allows() {
+async fn fault_33_a_run_in_mode_yolo_stops_once_the_audit_log_cannot_hold_what_it_allows() {
     let folder = tempfile::tempdir().expect("a folder");
     let home = Home::new(folder.path());
     let ask = r#"{"jsonrpc":"2.0","id":1,"method":"permission.request","params":{"task_id":"'"$task"'","tool":"shell","question":"make"}}"#;

@@ -130,7 +130,7 @@ async fn after_a_failure_the_rest_goes_on_unless_the_plan_says_stop() {
 }
 
 #[tokio::test]
-async fn a_sequence_that_stops_on_failure_skips_what_comes_behind() {
+async fn fault_41_a_sequence_that_stops_on_failure_skips_what_comes_behind() {
     let plan = plan("hello", &["a", "b", "c"]).with_on_failure(OnFailure::Stop);
     let report =
         coordinator([echo("a"), failing("b"), echo("c")]).execute_sequential(plan).await.expect("it runs");

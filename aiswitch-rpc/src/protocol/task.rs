@@ -153,8 +153,10 @@ pub enum ErrorKind {
     NotInstalled,
     /// The agent said something that its driver does not understand.
     Protocol,
-    /// A limit of aiswitch was met.
+    /// A limit of aiswitch, or of the system that it runs on, was met.
     Limit,
+    /// Its processes took more memory than they may.
+    Oom,
     /// The agent ended well but without an answer.
     Empty,
     /// The agent's process died.

@@ -5,10 +5,12 @@ use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 use rustix::process::{
-    Pid, Resource as RlimitResource, Rlimit, Signal, getppid, set_parent_process_death_signal, setrlimit,
+    Pid, Resource as RlimitResource, Rlimit, Signal, getppid, nice, set_parent_process_death_signal,
+    setrlimit,
 };
 
 use super::REFUSED;
@@ -16,6 +18,9 @@ use super::order::{Entry, Failure, Step};
 
 /// How much sooner than others an agent is chosen when the kernel is out of memory, see `proc_pid_oom_score_adj(5)`.
 const OOM_SCORE_ADJ: &str = "500";
+
+/// How far an agent whose CPU time cannot be limited gives way to others, see `nice(2)`.
+const NICE: i32 = 10;
 
 /// What the process writes as soon as it can tell its guard why it does not start the program.
 pub(super) const READY: u8 = b'r';
@@ -49,11 +54,18 @@ fn become_agent(
     let failed = |step| move |error: io::Error| Failure::new(step, &error);
     bind(guard).map_err(failed(Step::Bind))?;
     news.write_all(&[READY]).map_err(failed(Step::Bind))?;
+    if let Some(group) = &entry.cgroup {
+        // 0 is whoever writes it, see cgroups(7).
+        fs::write(Path::new(group).join("cgroup.procs"), "0").map_err(failed(Step::Cgroup))?;
+    }
     // A wish: where the kernel does not take it, it chooses by size alone.
     drop(fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ));
     if let Some(max) = entry.open_files {
         let limit = Rlimit { current: Some(max.get()), maximum: Some(max.get()) };
         setrlimit(RlimitResource::Nofile, limit).map_err(io::Error::from).map_err(failed(Step::Limits))?;
+    }
+    if entry.nice {
+        nice(NICE).map_err(io::Error::from).map_err(failed(Step::Limits))?;
     }
     std::env::set_current_dir(&entry.cwd).map_err(failed(Step::Folder))?;
     if let Some(walls) = &entry.walls {

@@ -8,16 +8,15 @@ use aiswitch_env::Environment;
 pub(crate) use walls::Walls;
 
 use super::Launch;
-use crate::{AgentId, Resources, Sandbox};
+use crate::{AgentId, Cgroups, Hold, Resources, Sandbox, Tier};
 
-#[cfg(target_os = "linux")]
+mod cgroup;
 mod enter;
+mod namespace;
 pub(super) mod order;
-#[cfg(target_os = "linux")]
+mod start;
 mod tend;
-#[cfg(target_os = "linux")]
 mod walls;
-#[cfg(target_os = "linux")]
 mod watchdog;
 
 /// The first argument of a process that is started as a guard.
@@ -25,6 +24,9 @@ const GUARD_VERB: &str = "__aiswitch-guard";
 
 /// The first argument of a process that a guard starts, to become the agent.
 const ENTER_VERB: &str = "__aiswitch-enter";
+
+/// The first argument of a process that a guard starts, to be the first one of its agent's namespace.
+const INIT_VERB: &str = "__aiswitch-init";
 
 /// The variable that marks a guard; its value is that of [`MARKER`](crate::MARKER) in the processes that it guards.
 ///
@@ -35,23 +37,57 @@ pub const GUARD_MARKER: &str = "AISWITCH_GUARD";
 const REFUSED: i32 = 125;
 
 /// The program of the process that runs this code; it stays the same one when its file is replaced.
-#[cfg(target_os = "linux")]
 const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// How to start a guard: by the caller's own program, which is what [`guard_main`] hands out, or by another one.
 ///
 /// A guard stands between the caller and one agent. It adopts all that the agent starts, whatever session it is in,
 /// and ends it when the agent ends, when the caller says so, and when the caller is gone: also after a SIGKILL.
-/// It works on Linux with `/proc`; elsewhere agents are started without one.
+/// It works on Linux with `/proc`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Guard {
     program: Arc<Path>,
+    namespace: bool,
+    cgroups: Option<Cgroups>,
 }
 
 impl Guard {
     /// A guard by another program, whose `main` calls [`guard_main`] first; the crate's own is `aiswitch-guard`.
     pub fn by_program(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into().into() }
+        Self { program: program.into().into(), namespace: false, cgroups: None }
+    }
+
+    /// The same, with each agent in a namespace of process numbers: nothing of it is left even if guard and caller are
+    /// killed at once. It sees no processes but its own.
+    #[must_use]
+    pub fn with_namespace(self) -> Self {
+        Self { namespace: true, ..self }
+    }
+
+    /// The same, with each agent in a control group of its own within these.
+    #[must_use]
+    pub fn with_cgroups(self, cgroups: Cgroups) -> Self {
+        Self { cgroups: Some(cgroups), ..self }
+    }
+
+    /// What agents' processes are held by.
+    pub fn hold(&self) -> Hold {
+        let tier = match (self.namespace, &self.cgroups) {
+            (true, _) => Tier::PidNamespace,
+            (false, Some(_)) => Tier::Cgroup,
+            (false, None) => Tier::Guard,
+        };
+        Hold { tier, controllers: self.cgroups.as_ref().map(Cgroups::controllers).unwrap_or_default() }
+    }
+
+    /// Whether each agent is put into a namespace of its own.
+    pub(super) fn has_namespace(&self) -> bool {
+        self.namespace
+    }
+
+    /// The control groups in which each agent is given one.
+    pub(super) fn cgroups(&self) -> Option<&Cgroups> {
+        self.cgroups.as_ref()
     }
 
     /// The program that is started as a guard.
@@ -88,24 +124,19 @@ pub(crate) fn probe_launch(agent: AgentId, guard: &Guard, sandbox: Sandbox) -> L
 /// it would do its own work once more for every agent.
 #[must_use = "agents are guarded only if their context is given the guard"]
 pub fn guard_main() -> Guard {
-    #[cfg(target_os = "linux")]
-    {
-        let mut args = std::env::args_os().skip(1);
-        let ended = match args.next() {
-            Some(verb) if verb == GUARD_VERB => Some(tend::tend()),
-            Some(verb) if verb == ENTER_VERB => Some(enter::enter(args)),
-            _ => None,
-        };
-        if let Some(code) = ended {
-            leave(code);
-        }
-        Guard::by_program(OWN_PROGRAM)
+    let mut args = std::env::args_os().skip(1);
+    let ended = match args.next() {
+        Some(verb) if verb == GUARD_VERB => Some(tend::tend()),
+        Some(verb) if verb == INIT_VERB => Some(namespace::lead(args)),
+        Some(verb) if verb == ENTER_VERB => Some(enter::enter(args)),
+        _ => None,
+    };
+    if let Some(code) = ended {
+        leave(code);
     }
-    #[cfg(not(target_os = "linux"))]
-    Guard::by_program("")
+    Guard::by_program(OWN_PROGRAM)
 }
 
-#[cfg(target_os = "linux")]
 #[expect(clippy::exit, reason = "a guard must not go on into the caller's own main")]
 fn leave(code: i32) -> ! {
     std::process::exit(code)

@@ -26,6 +26,12 @@ pub(crate) struct Order {
     pub(crate) environment: Vec<(String, String)>,
     /// What the guard itself keeps to.
     pub(crate) limits: Resources,
+    /// Whether the agent is put into a namespace of process numbers.
+    pub(crate) namespace: bool,
+    /// The control group in which the agent is given one.
+    pub(crate) cgroup: Option<OsString>,
+    /// How the name of that one begins.
+    pub(crate) group_name: String,
     pub(crate) entry: Entry,
 }
 
@@ -34,6 +40,10 @@ pub(crate) struct Order {
 pub(crate) struct Entry {
     /// The folder that it works in.
     pub(crate) cwd: OsString,
+    /// The control group that it goes into.
+    pub(crate) cgroup: Option<OsString>,
+    /// Whether it gives way to others.
+    pub(crate) nice: bool,
     /// How many files it may have open.
     pub(crate) open_files: Option<NonZeroU64>,
     /// The walls of its sandbox.
@@ -74,6 +84,10 @@ pub(crate) enum Step {
     Fork,
     /// To have that process end with its guard.
     Bind,
+    /// To make a namespace of process numbers for it.
+    Namespace,
+    /// To make a control group for it, and have it enter that.
+    Cgroup,
     /// To set its limits.
     Limits,
     /// To enter the folder that it works in.
@@ -140,7 +154,10 @@ mod tests {
             args: vec!["a\nb".into(), String::new()],
             environment: vec![("NAME".into(), "grün".into())],
             limits: Resources::default(),
-            entry: Entry { cwd: "/".into(), open_files: None, walls: None },
+            namespace: false,
+            cgroup: None,
+            group_name: String::new(),
+            entry: Entry { cwd: "/".into(), cgroup: None, nice: false, open_files: None, walls: None },
         }
     }
 

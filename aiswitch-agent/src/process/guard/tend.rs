@@ -1,11 +1,9 @@
 //! The guard itself: it starts one agent, adopts all that the agent leaves behind, and ends all of it.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, PipeReader, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::CommandExt;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -15,26 +13,29 @@ use rustix::process::{
     set_child_subreaper, wait, waitid, waitpid,
 };
 
-use super::enter::READY;
+use super::REFUSED;
+use super::cgroup::Cgroup;
+use super::namespace::Namespace;
 use super::order::{Failure, Order, Report, Step};
+use super::start::{entry_text, start};
 use super::walls::PrivateFolder;
 use super::watchdog::excess;
-use super::{ENTER_VERB, OWN_PROGRAM, REFUSED};
 use crate::Resources;
 use crate::process::Exit;
 use crate::process::program::TEMP_VARIABLE;
+use crate::resources::Excess;
 
 /// How often ended processes that the agent left behind are taken off the system's list, in seconds.
-const REAP_EVERY: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+pub(super) const REAP_EVERY: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// The same, for an agent with limits, which it is looked at for.
 const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
 /// How long what an agent has left behind may still take to end by itself, as the last of a pipeline does.
-const LINGER: Duration = Duration::from_millis(100);
+pub(super) const LINGER: Duration = Duration::from_millis(100);
 
 /// How long to wait for something to happen to processes that were killed or are about to end.
-const STEP: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+pub(super) const STEP: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 
 /// Why a guard cannot do its work; told on its stderr.
 #[derive(Debug, thiserror::Error)]
@@ -83,8 +84,8 @@ fn guard() -> Result<i32, Refusal> {
     children().map_err(Refusal::Children)?;
     // It goes when the guard does, after all that could use it.
     let temp = private_temp(&mut order).map_err(Refusal::Temp)?;
-    let agent = match start(&order) {
-        Ok(agent) => agent,
+    let mut held = match Held::start(&mut order) {
+        Ok(held) => held,
         Err(failure) => {
             tell(&mut report, &Report::Failed(failure));
             end_all();
@@ -95,19 +96,76 @@ fn guard() -> Result<i32, Refusal> {
     drop(order);
     let watched = let_go()
         .map_err(Refusal::Streams)
-        .and_then(|()| pidfd_open(agent, PidfdFlags::empty()).map_err(Refusal::Watch));
-    let agent_gone = match watched {
-        Ok(agent_gone) => agent_gone,
+        .and_then(|()| pidfd_open(held.first, PidfdFlags::empty()).map_err(Refusal::Watch));
+    let gone = match watched {
+        Ok(gone) => gone,
         Err(refusal) => {
-            end_all();
+            held.end();
             return Err(refusal);
         }
     };
-    tell(&mut report, &Report::Started { pid: agent.as_raw_pid() });
+    tell(&mut report, &Report::Started { pid: held.agent.as_raw_pid() });
     let orders = Orders { caller_gone, report };
-    let code = watch(agent, agent_gone.as_fd(), orders, &limits);
-    drop(temp);
+    let code = watch(&mut held, gone.as_fd(), orders, &limits);
+    drop((held, temp));
     Ok(code)
+}
+
+/// What a guard holds: the agent, alone or with what else keeps its processes together.
+struct Held {
+    /// The guard's own child: the agent, or the first process of its namespace.
+    first: Pid,
+    agent: Pid,
+    namespace: Option<Namespace>,
+    group: Option<Cgroup>,
+}
+
+impl Held {
+    fn start(order: &mut Order) -> Result<Self, Failure> {
+        let in_group = |error: io::Error| Failure::new(Step::Cgroup, &error);
+        let group = match &order.cgroup {
+            Some(root) => {
+                let name = format!("{}-{}", order.group_name, std::process::id());
+                Some(Cgroup::create(Path::new(root).join(name), &order.limits).map_err(in_group)?)
+            }
+            None => None,
+        };
+        order.entry.cgroup = group.as_ref().map(|group| group.folder().into());
+        if order.namespace {
+            let namespace = Namespace::start(order)?;
+            return Ok(Self {
+                first: namespace.first,
+                agent: namespace.agent,
+                namespace: Some(namespace),
+                group,
+            });
+        }
+        let agent = start(&entry_text(&order.entry)?, &order.program, |command| {
+            let environment = order.environment.iter().map(|(name, value)| (name, value));
+            command.args(&order.args).env_clear().envs(environment);
+        })?;
+        Ok(Self { first: agent, agent, namespace: None, group })
+    }
+
+    /// How the agent ended, once the guard's own child has; `None` while that goes on.
+    fn exit(&mut self) -> Option<Exit> {
+        let exit = exit_of(self.first)?;
+        Some(self.namespace.as_mut().map_or(exit, Namespace::exit))
+    }
+
+    /// The limit that the agent is over, or was ended for by the kernel.
+    fn excess(&self, limits: &Resources) -> Option<Excess> {
+        let Some(group) = &self.group else { return excess(limits) };
+        group.excess(limits).or_else(|| excess(&group.left_of(limits)))
+    }
+
+    /// Ends all of it.
+    fn end(&self) {
+        if let Some(group) = &self.group {
+            group.kill();
+        }
+        end_all();
+    }
 }
 
 /// Gives an agent with a sandbox a temporary folder that no other one can enter.
@@ -122,31 +180,32 @@ fn private_temp(order: &mut Order) -> io::Result<Option<PrivateFolder>> {
 }
 
 /// Waits for the end of the agent or the order to end it, then ends all of it.
-fn watch(agent: Pid, agent_gone: BorrowedFd<'_>, mut orders: Orders, limits: &Resources) -> i32 {
-    let look_every = if limits.limited().next().is_some() { LOOK_EVERY } else { REAP_EVERY };
+fn watch(held: &mut Held, gone: BorrowedFd<'_>, mut orders: Orders, limits: &Resources) -> i32 {
+    let look_every = if limits.looked_after() { LOOK_EVERY } else { REAP_EVERY };
     while !orders.is_over() {
-        if is_ready(agent_gone) {
+        if is_ready(gone) {
             break;
         }
-        reap_adopted(agent);
-        if let Some(excess) = excess(limits) {
+        reap_adopted(held.first);
+        if let Some(excess) = held.excess(limits) {
             tell(&mut orders.report, &Report::Over(excess));
-            end_all();
+            held.end();
             return 128 + Signal::KILL.as_raw();
         }
-        orders.wait(Some(agent_gone), &look_every);
+        orders.wait(Some(gone), &look_every);
     }
-    let Some(exit) = exit_of(agent) else {
-        end_all();
+    let Some(exit) = held.exit() else {
+        held.end();
         return 128 + Signal::KILL.as_raw();
     };
-    tell(&mut orders.report, &Report::Ended(exit));
+    let killed = held.group.as_ref().and_then(|group| group.excess(limits));
+    tell(&mut orders.report, &killed.map_or(Report::Ended(exit), Report::Over));
     let patience = Instant::now() + LINGER;
     // The agent itself stays on the system's list meanwhile, so that nobody else is given its number.
-    while !orders.is_over() && Instant::now() < patience && reap_adopted(agent) > 0 {
+    while !orders.is_over() && Instant::now() < patience && reap_adopted(held.first) > 0 {
         orders.wait(None, &STEP);
     }
-    end_all();
+    held.end();
     match exit {
         Exit::Code(code) => code,
         Exit::Signal(signal) => 128 + signal,
@@ -182,67 +241,13 @@ impl Orders {
     }
 }
 
-fn is_ready(process: BorrowedFd<'_>) -> bool {
+pub(super) fn is_ready(process: BorrowedFd<'_>) -> bool {
     let mut fds = [PollFd::from_borrowed_fd(process, PollFlags::IN)];
     poll(&mut fds, Some(&Timespec::default())) != Ok(0)
 }
 
-/// Starts the process that becomes the agent, and waits until it has, or could not.
-#[expect(clippy::disallowed_methods, reason = "the one place where a guard starts its agent's process")]
-fn start(order: &Order) -> Result<Pid, Failure> {
-    let fork = |error: io::Error| Failure::new(Step::Fork, &error);
-    let (hears, says) = io::pipe().map_err(fork)?;
-    let entry = serde_json::to_string(&order.entry).map_err(io::Error::from).map_err(fork)?;
-    let child = Command::new(OWN_PROGRAM)
-        .arg0(&order.program)
-        .arg(ENTER_VERB)
-        .arg(getpid().as_raw_pid().to_string())
-        .arg(says.as_raw_fd().to_string())
-        .arg(entry)
-        .arg(&order.program)
-        .args(&order.args)
-        .env_clear()
-        .envs(order.environment.iter().map(|(name, value)| (name, value)))
-        .process_group(0)
-        .spawn()
-        .map_err(fork)?;
-    let agent = Pid::from_child(&child);
-    let mut first = [0];
-    let entered = pidfd_open(agent, PidfdFlags::empty()).map_err(io::Error::from).map_err(fork)?;
-    // One of the two comes: its first byte, or its end.
-    wait_for_news(&hears, &entered).map_err(fork)?;
-    drop(says);
-    let mut news = Vec::new();
-    let mut hears = hears;
-    let heard = hears.read(&mut first).and_then(|_| hears.read_to_end(&mut news));
-    heard.map_err(fork)?;
-    match (first[0], news.is_empty()) {
-        (READY, true) => Ok(agent),
-        (READY, false) => Err(serde_json::from_slice(&news).unwrap_or_else(|_| lost())),
-        // A failure to bind itself comes without the byte that says it did.
-        (byte, _) => {
-            news.insert(0, byte);
-            Err(serde_json::from_slice(&news).unwrap_or_else(|_| lost()))
-        }
-    }
-}
-
-fn wait_for_news(hears: &PipeReader, process: &OwnedFd) -> io::Result<()> {
-    let mut fds = [
-        PollFd::from_borrowed_fd(hears.as_fd(), PollFlags::IN),
-        PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN),
-    ];
-    poll(&mut fds, None)?;
-    Ok(())
-}
-
-/// The failure of a process that ended without a word.
-fn lost() -> Failure {
-    Failure { step: Step::Bind, errno: Errno::CHILD.raw_os_error() }
-}
-
 /// Closes this process's copies of the agent's streams, so that their end is seen when the agent closes them.
-fn let_go() -> io::Result<()> {
+pub(super) fn let_go() -> io::Result<()> {
     let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
@@ -250,7 +255,7 @@ fn let_go() -> io::Result<()> {
     Ok(())
 }
 
-fn tell(report: &mut File, what: &Report) {
+pub(super) fn tell(report: &mut File, what: &Report) {
     let mut line = serde_json::to_vec(what).expect("a report has string keys");
     line.push(b'\n');
     // An error means that the caller does not listen any more, which is an order of its own.
@@ -258,7 +263,7 @@ fn tell(report: &mut File, what: &Report) {
 }
 
 /// How a child ended; `None` while it has not. It stays on the system's list.
-fn exit_of(child: Pid) -> Option<Exit> {
+pub(super) fn exit_of(child: Pid) -> Option<Exit> {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     match waitid(WaitId::Pid(child), options) {
         Ok(None) => None,
@@ -272,7 +277,7 @@ fn exit_of(child: Pid) -> Option<Exit> {
 }
 
 /// Takes ended processes but the agent off the system's list, and says how many go on.
-fn reap_adopted(agent: Pid) -> usize {
+pub(super) fn reap_adopted(agent: Pid) -> usize {
     let adopted = children().unwrap_or_default().into_iter().filter(|child| *child != agent);
     adopted.filter(|child| matches!(waitpid(Some(*child), WaitOptions::NOHANG), Ok(None))).count()
 }
