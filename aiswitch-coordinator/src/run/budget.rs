@@ -32,7 +32,7 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
                 estimate: None,
                 owner: ProcessMark::own(),
                 until: now
-                    .checked_add(ready.timeout.unwrap_or(RESERVED_MAX).saturating_add(RESERVED_MARGIN))
+                    .checked_add(ready.times.0.unwrap_or(RESERVED_MAX).saturating_add(RESERVED_MARGIN))
                     .unwrap_or(Timestamp::MAX),
             })
             .collect();
