@@ -1,13 +1,14 @@
 //! An agent that speaks the Agent Client Protocol.
 
 use aiswitch_env::Environment;
-use aiswitch_rpc::protocol::{ErrorKind, PermissionMode, TaskError, TaskResult, TaskSpec, TaskStatus};
+use aiswitch_rpc::protocol::{ErrorKind, PermissionMode, TaskError, TaskResult, TaskSpec};
 use aiswitch_rpc::{Options, Peer};
 use serde_json::Value;
 
-use crate::conversation::{Conversation, Stop, ask, check_version, settle};
+use crate::conversation::{Stop, ask, check_version};
 use crate::dialect::acp::{self, Turn};
 use crate::process::Launch;
+use crate::sessions::{Vendor, probe_once, run_once};
 use crate::worker::not_started;
 use crate::{Agent, AgentError, Driver, Profile, RunContext};
 
@@ -38,19 +39,13 @@ const OPENCODE_ASK: (&str, &str) = ("OPENCODE_PERMISSION", asks!());
 const OPENCODE_AGENT_ASK: (&str, &str) =
     ("OPENCODE_CONFIG_CONTENT", concat!(r#"{"agent":{"build":{"permission":"#, asks!(), "}}}"));
 
-/// An agent that speaks the Agent Client Protocol: one process and one prompt for each task.
+/// An agent that speaks the Agent Client Protocol: one session and one prompt for each task.
 ///
 /// Its permission questions are answered by the mode, so a mode is kept as far as the agent asks. opencode tries a
 /// refused or failing provider again for ever and says nothing meanwhile: only a time limit ends that.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct AcpAgent {
     profile: Profile,
-}
-
-/// A session that is ready for its prompt.
-struct Opened {
-    session_id: String,
-    reply: Value,
 }
 
 impl AcpAgent {
@@ -58,7 +53,7 @@ impl AcpAgent {
         Self { profile }
     }
 
-    fn start(&self, task: &TaskSpec, environment: &Environment) -> Result<Launch, AgentError> {
+    pub(crate) fn start(&self, task: &TaskSpec, environment: &Environment) -> Result<Launch, AgentError> {
         let mut args = Vec::new();
         let mut defaults = Vec::new();
         match self.profile.driver {
@@ -79,33 +74,6 @@ impl AcpAgent {
             launch.environment = launch.environment.with_default(name, value);
         }
         Ok(launch)
-    }
-
-    /// Opens the session.
-    async fn open(&self, peer: Peer, task: &TaskSpec) -> Result<Opened, Stop> {
-        let refused = |error: aiswitch_rpc::ErrorObject| acp::error(&error);
-        let greeting = ask(&peer, "initialize", &acp::initialize(env!("CARGO_PKG_VERSION")), refused).await?;
-        if greeting["protocolVersion"] != acp::VERSION {
-            let message =
-                format!("it speaks version {} of ACP, not {}", greeting["protocolVersion"], acp::VERSION);
-            return Err(Stop::Failed(TaskError::new(ErrorKind::Protocol, message)));
-        }
-        check_version(&self.profile, acp::agent_version(&greeting))?;
-        let Some((method, params)) = acp::open_session(task, &greeting) else {
-            return Err(Stop::Failed(TaskError::new(ErrorKind::Config, "it cannot go on with a session")));
-        };
-        let reply = ask(&peer, method, &params, refused).await?;
-        let Some(session_id) = acp::session_id(task, &reply) else {
-            return Err(Stop::Failed(TaskError::new(
-                ErrorKind::Protocol,
-                "it opened a session without an id",
-            )));
-        };
-        if let Some((method, params)) = acp::set_mode(task, &session_id, &reply) {
-            ask(&peer, method, &params, refused).await?;
-        }
-        self.choose_model(&peer, task, &session_id, &reply).await?;
-        Ok(Opened { session_id, reply })
     }
 
     async fn choose_model(
@@ -134,20 +102,47 @@ impl AcpAgent {
         };
         ask(peer, method, &params, refused).await.map(drop)
     }
+}
 
-    async fn converse(
-        &self,
-        conversation: &mut Conversation<'_>,
-        task: &TaskSpec,
-        turn: &mut Option<Turn>,
-    ) -> Result<(), Stop> {
-        let peer = conversation.peer();
-        let opened = conversation.open(self.open(peer, task)).await?;
-        let turn = turn.insert(Turn::new(self.profile.driver, task, opened.session_id, &opened.reply));
-        conversation.catch_up(turn).await;
-        conversation.tell(vec![turn.session()]).await;
-        let params = turn.prompt(&task.prompt);
-        conversation.prompt(turn, "session/prompt", &params).await
+#[async_trait::async_trait]
+impl Vendor for AcpAgent {
+    type Turn = Turn;
+
+    const PROMPT: &'static str = "session/prompt";
+
+    fn options() -> Options {
+        Options::default()
+    }
+
+    async fn greet(&self, peer: &Peer) -> Result<Value, Stop> {
+        let refused = |error: aiswitch_rpc::ErrorObject| acp::error(&error);
+        let greeting = ask(peer, "initialize", &acp::initialize(env!("CARGO_PKG_VERSION")), refused).await?;
+        if greeting["protocolVersion"] != acp::VERSION {
+            let message =
+                format!("it speaks version {} of ACP, not {}", greeting["protocolVersion"], acp::VERSION);
+            return Err(Stop::Failed(TaskError::new(ErrorKind::Protocol, message)));
+        }
+        check_version(&self.profile, acp::agent_version(&greeting))?;
+        Ok(greeting)
+    }
+
+    async fn open(&self, peer: &Peer, task: &TaskSpec, greeting: &Value) -> Result<Turn, Stop> {
+        let refused = |error: aiswitch_rpc::ErrorObject| acp::error(&error);
+        let Some((method, params)) = acp::open_session(task, greeting) else {
+            return Err(Stop::Failed(TaskError::new(ErrorKind::Config, "it cannot go on with a session")));
+        };
+        let reply = ask(peer, method, &params, refused).await?;
+        let Some(session_id) = acp::session_id(task, &reply) else {
+            return Err(Stop::Failed(TaskError::new(
+                ErrorKind::Protocol,
+                "it opened a session without an id",
+            )));
+        };
+        if let Some((method, params)) = acp::set_mode(task, &session_id, &reply) {
+            ask(peer, method, &params, refused).await?;
+        }
+        self.choose_model(peer, task, &session_id, &reply).await?;
+        Ok(Turn::new(self.profile.driver, task, session_id, &reply))
     }
 }
 
@@ -162,24 +157,11 @@ impl Agent for AcpAgent {
     }
 
     async fn run(&self, task: TaskSpec, context: RunContext) -> Result<TaskResult, AgentError> {
-        let launch = self.start(&task, &context.environment)?;
-        let mut conversation = Conversation::spawn(&launch, &context, Options::default()).await?;
-        let mut turn = None;
-        let outcome = self.converse(&mut conversation, &task, &mut turn).await;
-        let ended = conversation.end(&outcome).await;
-        Ok(match turn {
-            Some(turn) => turn.into_result(outcome, &ended),
-            None => settle(TaskResult::new(TaskStatus::Failed), outcome, None, &ended),
-        })
+        run_once(self, &self.start(&task, &context.environment)?, &task, context).await
     }
+
     async fn probe(&self, task: TaskSpec, context: RunContext) -> Result<(), TaskError> {
-        let refused = |error: AgentError| not_started(&error);
-        let launch = self.start(&task, &context.environment).map_err(refused)?;
-        let mut conversation =
-            Conversation::spawn(&launch, &context, Options::default()).await.map_err(refused)?;
-        let peer = conversation.peer();
-        let opened = conversation.open(self.open(peer, &task)).await.map(drop);
-        let ended = conversation.end(&opened).await;
-        opened.map_or_else(|stop| Err(stop.into_error(&ended)), |()| Ok(()))
+        let launch = self.start(&task, &context.environment).map_err(|error| not_started(&error))?;
+        probe_once(self, &launch, &task, context).await
     }
 }

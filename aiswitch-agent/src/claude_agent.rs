@@ -1,6 +1,7 @@
 //! Claude Code and Qwen Code: stream-json in both directions.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use aiswitch_env::Environment;
 use aiswitch_rpc::protocol::{ErrorKind, PermissionMode, TaskError, TaskResult, TaskSpec, TaskStatus};
@@ -8,14 +9,13 @@ use aiswitch_rpc::{FrameError, FrameReader, Framing};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::process::ChildStdin;
-use tokio::time::{Instant, sleep_until};
 
 use crate::dialect::claude::{self, Ending, Fact, Failure, Question, Transcript, Vendor};
 use crate::dialect::{is_older, qwen};
 use crate::permission::{Ask, decide};
 use crate::process::{Child, Ended, Launch, find_program};
 use crate::worker::not_started;
-use crate::{Agent, AgentError, AgentEvent, Decision, Driver, Profile, RunContext};
+use crate::{Agent, AgentClock, AgentError, AgentEvent, Decision, Driver, Profile, RunContext};
 
 /// What both programs are started with.
 const STREAM_JSON: [&str; 5] =
@@ -87,7 +87,8 @@ impl ClaudeAgent {
             outbox: Vec::new(),
             step: Step::Initialize,
             stop: None,
-            deadline: Some(Instant::now() + context.limits.start_timeout),
+            clock: AgentClock::new(context.pace.clone()),
+            deadline: Some(context.limits.start_timeout),
             task,
             context,
         };
@@ -231,8 +232,9 @@ struct Talk<'a> {
     outbox: Vec<u8>,
     step: Step,
     stop: Option<Stop>,
-    /// When the start, or the stop, has taken too long.
-    deadline: Option<Instant>,
+    clock: AgentClock,
+    /// When the start, or the stop, has taken too long, on that clock.
+    deadline: Option<Duration>,
 }
 
 impl Talk<'_> {
@@ -273,7 +275,7 @@ impl Talk<'_> {
                     None
                 }
                 () = cancel.cancelled(), if self.stop.is_none() => self.stop(Stop::Cancelled),
-                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                () = self.clock.reach(deadline.unwrap_or_default()), if deadline.is_some() => {
                     Some(self.late())
                 }
             };
@@ -430,7 +432,8 @@ impl Talk<'_> {
         if self.step != Step::Work {
             return Some(End::Stopped);
         }
-        self.deadline = Some(Instant::now() + self.context.limits.stop_grace);
+        self.context.pace.resume();
+        self.deadline = Some(self.clock.now() + self.context.limits.stop_grace);
         self.ask(Step::Work, &json!({"subtype": "interrupt"}));
         None
     }

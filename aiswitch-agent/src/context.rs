@@ -6,8 +6,8 @@ use std::time::Duration;
 use aiswitch_env::Environment;
 use tokio_util::sync::CancellationToken;
 
-use crate::Guard;
 use crate::event::EventSender;
+use crate::{Guard, Pace};
 
 /// What one run gives an agent beside its task.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub struct RunContext {
     pub output_dir: Option<PathBuf>,
     /// The value of [`MARKER`](crate::MARKER) in the agent's environment: `RUN:AGENT`.
     pub marker: String,
+    /// Whether the agent is paused; its time-outs heed it.
+    pub pace: Pace,
     /// What guards the agent's processes; `None` holds them by their process group and their mark alone.
     pub guard: Option<Guard>,
     /// Folders that no sandbox opens, beside those that usually hold keys.

@@ -1,10 +1,9 @@
-//! One task, done with a program that speaks its vendor's own JSON-RPC.
+//! The talk with a program that speaks its vendor's own JSON-RPC.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
 
-use aiswitch_env::Environment;
-use aiswitch_rpc::protocol::{ErrorKind, TaskError, TaskResult, TaskStatus};
+use aiswitch_rpc::protocol::{ErrorKind, TaskError, TaskResult, TaskSpec, TaskStatus};
 use aiswitch_rpc::{CallError, CancelStyle, ErrorObject, OnMalformed, Options, Peer, Router};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -14,6 +13,7 @@ use crate::dialect::is_older;
 use crate::event::start_of;
 use crate::process::{Ended, Launch, sweep};
 use crate::rpc_child::{RpcChild, Trouble};
+use crate::sessions::Vendor;
 use crate::{AgentError, AgentEvent, Profile, RunContext};
 
 /// How a request of the program is answered.
@@ -35,6 +35,17 @@ pub(crate) trait Dialect: Send {
 
     /// Whether nothing more will be said about the task.
     fn is_over(&self) -> bool;
+
+    /// The session and the model.
+    fn session(&self) -> AgentEvent;
+
+    /// The params of the method that gives the prompt; what the program says from now on counts.
+    fn prompt(&mut self, prompt: &str) -> Value;
+
+    /// What the prompt came to.
+    fn into_result(self, outcome: Result<(), Stop>, ended: &Ended) -> TaskResult
+    where
+        Self: Sized;
 }
 
 /// The vendor's own way to end a task early.
@@ -90,20 +101,20 @@ enum Incoming {
     Request { method: String, params: Value, reply: oneshot::Sender<Reply> },
 }
 
-/// One task's talk with a program.
+/// The talk with a program.
 #[derive(Debug)]
-pub(crate) struct Conversation<'a> {
+pub(crate) struct Conversation {
     child: RpcChild,
-    context: &'a RunContext,
+    context: RunContext,
     /// Bounded by `output_bytes_max` alone: the connection must not wait for its own reader.
     inbox: mpsc::UnboundedReceiver<Incoming>,
 }
 
-impl<'a> Conversation<'a> {
+impl Conversation {
     /// Starts the program.
     pub(crate) async fn spawn(
         launch: &Launch,
-        context: &'a RunContext,
+        context: RunContext,
         options: Options,
     ) -> Result<Self, AgentError> {
         let (sender, inbox) = mpsc::unbounded_channel();
@@ -124,7 +135,7 @@ impl<'a> Conversation<'a> {
         let options = options.with_cancel(CancelStyle::None).with_on_malformed(OnMalformed::Report);
         // Without bound: a session that is resumed may say all of it again before its opening is answered.
         let backlog = Backlog::default();
-        let child = RpcChild::spawn(launch, context, router, options, backlog).await?;
+        let child = RpcChild::spawn(launch, &context, router, options, backlog).await?;
         Ok(Self { child, context, inbox })
     }
 
@@ -133,9 +144,37 @@ impl<'a> Conversation<'a> {
         self.child.peer.clone()
     }
 
-    /// All that the program may know.
-    pub(crate) fn environment(&self) -> &Environment {
-        &self.context.environment
+    /// Greets the program and opens its first session; gives what it answered to the greeting.
+    pub(crate) async fn start<V: Vendor>(
+        &mut self,
+        vendor: &V,
+        task: &TaskSpec,
+    ) -> Result<(Value, V::Turn), Stop> {
+        let peer = self.peer();
+        let start = async {
+            let greeting = vendor.greet(&peer).await?;
+            let turn = vendor.open(&peer, task, &greeting).await?;
+            Ok((greeting, turn))
+        };
+        self.open(start).await
+    }
+
+    /// Waits without a task, for as long as nothing is wrong.
+    pub(crate) async fn idle(&mut self) -> Stop {
+        loop {
+            tokio::select! {
+                // Nobody listens: a notification is dropped, a request refused.
+                incoming = self.inbox.recv() => if incoming.is_none() {
+                    return self.closed().await;
+                },
+                trouble = self.child.next_trouble() => match trouble {
+                    Some(trouble) => if let Err(stop) = self.note(trouble).await {
+                        return stop;
+                    },
+                    None => return Stop::Closed,
+                },
+            }
+        }
     }
 
     /// Has the first questions of the protocol asked, within the time that a start may take.
@@ -144,15 +183,16 @@ impl<'a> Conversation<'a> {
         handshake: impl Future<Output = Result<T, Stop>>,
     ) -> Result<T, Stop> {
         let patience = self.context.limits.start_timeout;
-        let mut handshake = pin!(tokio::time::timeout(patience, handshake));
+        let pace = self.context.pace.clone();
+        let mut handshake = pin!(pace.within(patience, handshake));
         loop {
             tokio::select! {
                 biased;
                 () = self.context.cancel.cancelled() => return Err(Stop::Cancelled),
                 opened = &mut handshake => return match opened {
-                    Ok(Err(Stop::Closed)) => Err(self.closed().await),
-                    Ok(opened) => opened,
-                    Err(_) => Err(Stop::Failed(TaskError::new(
+                    Some(Err(Stop::Closed)) => Err(self.closed().await),
+                    Some(opened) => opened,
+                    None => Err(Stop::Failed(TaskError::new(
                         ErrorKind::Timeout,
                         format!("it did not get ready within {} ms", patience.as_millis()),
                     ))),
@@ -184,6 +224,7 @@ impl<'a> Conversation<'a> {
             let events = tokio::select! {
                 biased;
                 () = self.context.cancel.cancelled(), if grace.is_none() => {
+                    self.context.pace.resume();
                     let interrupt = dialect.interrupt().ok_or(Stop::Cancelled)?;
                     grace = Some(Box::pin(self.interrupted(interrupt)));
                     Vec::new()
@@ -216,8 +257,8 @@ impl<'a> Conversation<'a> {
     /// Ends the program: at leisure when the task is over, at once when it must not go on.
     pub(crate) async fn end(self, outcome: &Result<(), Stop>) -> Ended {
         let ended = match outcome {
-            Ok(()) | Err(Stop::Closed | Stop::Interrupted) => self.child.finish(self.context).await,
-            Err(Stop::Cancelled | Stop::Failed(_)) => self.child.stop(self.context).await,
+            Ok(()) | Err(Stop::Closed | Stop::Interrupted) => self.child.finish(&self.context).await,
+            Err(Stop::Cancelled | Stop::Failed(_)) => self.child.stop(&self.context).await,
         };
         // A program that ends well may leave a tool behind all the same.
         sweep(&self.context.marker);
@@ -226,7 +267,7 @@ impl<'a> Conversation<'a> {
 
     /// Asks the program to end the task, and waits out the grace.
     fn interrupted(&self, interrupt: Interrupt) -> impl Future<Output = ()> + Send + 'static {
-        let (peer, grace) = (self.peer(), self.context.limits.stop_grace);
+        let (peer, grace, pace) = (self.peer(), self.context.limits.stop_grace, self.context.pace.clone());
         let ask = async move {
             // A refusal changes nothing: the end of the task or of the grace is what counts.
             match interrupt {
@@ -235,7 +276,9 @@ impl<'a> Conversation<'a> {
             }
             std::future::pending::<()>().await;
         };
-        async move { drop(tokio::time::timeout(grace, ask).await) }
+        async move {
+            pace.within(grace, ask).await;
+        }
     }
 
     /// Why the program's output ended: what was wrong with it, if anything was.

@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::process::{Child, probe_launch};
 use crate::{
-    AgentError, AgentId, Cgroups, Guard, Hold, Limits, Resources, RunContext, Sandbox, Tier, event_channel,
+    AgentError, AgentId, Cgroups, Guard, Hold, Limits, Pace, Resources, RunContext, Sandbox, Tier,
+    event_channel,
 };
 
 /// How far a promise is kept.
@@ -195,6 +196,7 @@ async fn try_out(guard: &Guard, sandbox: Sandbox) -> Result<(), AgentError> {
         limits: Limits::default(),
         output_dir: None,
         marker: "probe".into(),
+        pace: Pace::new("probe"),
         guard: Some(guard.clone()),
         hidden: Vec::new(),
     };

@@ -1,9 +1,9 @@
 //! What an agent tells while it works.
 
 use aiswitch_rpc::protocol::{AgentId, TaskError, TokenUsage};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use crate::LifeState;
+use crate::{LifeState, LiveStatus};
 
 /// How many events may wait for the run before agents wait for it.
 const EVENTS_MAX: usize = 1024;
@@ -122,19 +122,26 @@ pub enum Decision {
 pub struct EventSender {
     agent: AgentId,
     sender: mpsc::Sender<(AgentId, AgentEvent)>,
+    /// The status of a live agent, which has the process that is told of.
+    status: Option<watch::Sender<LiveStatus>>,
 }
 
 /// A channel of events: give each agent a sender of its own with [`EventSender::for_agent`].
 pub fn event_channel(agent: AgentId) -> (EventSender, mpsc::Receiver<(AgentId, AgentEvent)>) {
     let (sender, receiver) = mpsc::channel(EVENTS_MAX);
-    (EventSender { agent, sender }, receiver)
+    (EventSender { agent, sender, status: None }, receiver)
 }
 
 impl EventSender {
     /// A sender into the same channel that speaks for another agent.
     #[must_use]
     pub fn for_agent(&self, agent: AgentId) -> Self {
-        Self { agent, sender: self.sender.clone() }
+        Self { agent, sender: self.sender.clone(), status: None }
+    }
+
+    /// The same, for a live agent.
+    pub(crate) fn with_status(self, status: watch::Sender<LiveStatus>) -> Self {
+        Self { status: Some(status), ..self }
     }
 
     /// Tells an event, and waits while the run has many to hear. When nobody listens any more, it is dropped.
@@ -142,6 +149,9 @@ impl EventSender {
     /// # Cancel safety
     /// A dropped future may leave the event untold; nothing else is lost.
     pub async fn send(&self, event: AgentEvent) {
+        if let (Some(status), AgentEvent::Started { pid }) = (&self.status, &event) {
+            status.send_modify(|status| status.pid = Some(*pid));
+        }
         // An error means that the run is over, and with it everybody who could care.
         drop(self.sender.send((self.agent.clone(), event)).await);
     }

@@ -6,17 +6,10 @@ use std::time::Duration;
 
 use aiswitch_rpc::protocol::{AgentStatus, AgentStatusParams, ErrorKind, TaskError};
 use aiswitch_rpc::{CallError, Peer};
-use tokio::time::{Instant, sleep_until};
 
-use crate::Limits;
+use crate::{AgentClock, Limits, Pace};
 
-/// A deadline that is noticed later than this was slept over: the machine was suspended, or this process was stopped.
-///
-/// A busy machine is late by less.
-const GAP_MAX: Duration = Duration::from_secs(3);
-
-/// When a silent process is asked, and when it counts as hung; pure: time is an argument, counted from one moment on a
-/// clock that never goes back.
+/// When a silent process is asked, and when it counts as hung; pure: time is an argument, on an [`AgentClock`].
 #[derive(Debug)]
 struct Silence {
     limits: Limits,
@@ -31,8 +24,6 @@ struct Silence {
 enum Due {
     /// Ask it.
     Ask,
-    /// Wait again: nobody could have answered meanwhile.
-    Wait,
     /// End it.
     Hung,
 }
@@ -49,12 +40,6 @@ impl Silence {
 
     /// The deadline is over.
     fn due(&mut self, now: Duration) -> Due {
-        let is_gap = now.saturating_sub(self.deadline) > GAP_MAX;
-        let wait = if self.asked == 0 { self.limits.ping_after } else { self.limits.ping_timeout };
-        if is_gap {
-            self.deadline = now + wait;
-            return Due::Wait;
-        }
         if self.asked >= self.limits.pings_missed_max {
             return Due::Hung;
         }
@@ -67,20 +52,20 @@ impl Silence {
 /// Watches whether a process that says nothing still answers.
 pub(crate) struct Liveness {
     silence: Silence,
-    born: Instant,
+    clock: AgentClock,
     /// A question that is under way; any answer will do.
     question: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl Liveness {
-    pub(crate) fn new(limits: Limits) -> Self {
-        Self { silence: Silence::new(limits, Duration::ZERO), born: Instant::now(), question: None }
+    pub(crate) fn new(limits: Limits, pace: Pace) -> Self {
+        Self { silence: Silence::new(limits, Duration::ZERO), clock: AgentClock::new(pace), question: None }
     }
 
     /// It said something.
     pub(crate) fn heard(&mut self) {
         self.question = None;
-        self.silence.heard(self.born.elapsed());
+        self.silence.heard(self.clock.now());
     }
 
     /// Waits until the process has left too many questions unanswered; asks them meanwhile.
@@ -89,7 +74,6 @@ impl Liveness {
     /// Safe to drop at any time.
     pub(crate) async fn hung(&mut self, peer: &Peer) -> TaskError {
         loop {
-            let deadline = self.born + self.silence.deadline;
             let question = async {
                 match &mut self.question {
                     Some(question) => question.await,
@@ -99,8 +83,7 @@ impl Liveness {
             tokio::select! {
                 biased;
                 () = question => self.heard(),
-                () = sleep_until(deadline) => match self.silence.due(self.born.elapsed()) {
-                    Due::Wait => {}
+                () = self.clock.reach(self.silence.deadline) => match self.silence.due(self.clock.now()) {
                     Due::Ask => self.question = Some(Box::pin(ask(peer.clone()))),
                     Due::Hung => return self.problem(),
                 },
@@ -157,19 +140,6 @@ mod tests {
         assert_eq!((silence.deadline, silence.due(S * 44)), (S * 44, Due::Ask));
     }
 
-    #[test]
-    fn time_that_was_slept_over_counts_for_nothing() {
-        let mut silence = Silence::new(limits(), Duration::ZERO);
-        for asked in 0..3 {
-            assert_eq!(silence.asked, asked);
-            let woken = silence.deadline + S * 3600;
-            assert_eq!(silence.due(woken), Due::Wait);
-            assert_eq!(silence.due(silence.deadline), Due::Ask);
-        }
-        assert_eq!(silence.due(silence.deadline + S * 3600), Due::Wait);
-        assert_eq!(silence.due(silence.deadline), Due::Hung);
-    }
-
     proptest! {
         #[test]
         fn a_process_is_hung_only_after_all_questions_and_their_time(
@@ -177,22 +147,20 @@ mod tests {
         ) {
             let limits = limits();
             let mut silence = Silence::new(limits, Duration::ZERO);
-            let (mut heard_at, mut slept) = (Duration::ZERO, Duration::ZERO);
+            let mut heard_at = Duration::ZERO;
             for (late_ms, speaks) in late_ms {
                 let late = Duration::from_millis(late_ms);
                 let now = silence.deadline + late;
                 if speaks {
                     silence.heard(now);
-                    (heard_at, slept) = (now, Duration::ZERO);
+                    heard_at = now;
                     continue;
                 }
                 match silence.due(now) {
-                    Due::Wait => slept += late,
                     Due::Ask => prop_assert!(silence.asked <= limits.pings_missed_max),
                     Due::Hung => {
                         prop_assert_eq!(silence.asked, limits.pings_missed_max);
-                        let awake = now.saturating_sub(heard_at).saturating_sub(slept);
-                        prop_assert!(awake >= limits.ping_after + limits.ping_timeout * limits.pings_missed_max);
+                        prop_assert!(now.saturating_sub(heard_at) >= limits.ping_after + limits.ping_timeout * limits.pings_missed_max);
                         break;
                     }
                 }

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::live_agent::{Given, LiveError, LiveStatus, Turn};
-use crate::{Agent, AgentEvent, LifeEvent, Restart, RestartPolicy, Restarts, RunContext};
+use crate::{Agent, AgentEvent, LifeEvent, LifeState, Restart, RestartPolicy, Restarts, RunContext};
 
 mod process;
 
@@ -152,7 +152,10 @@ impl Keeper {
         loop {
             if event == LifeEvent::Start {
                 self.restarts.reset();
-                self.status.send_modify(|status| (status.restarts, status.problem) = (0, None));
+                let now = Instant::now();
+                self.status.send_modify(|status| {
+                    (status.restarts, status.problem, status.started) = (0, None, Some(now));
+                });
             }
             self.go(event).await;
             if let Some(switch) = self.later.take() {
@@ -289,7 +292,11 @@ impl Keeper {
     async fn enter(&self, event: LifeEvent) -> Result<(), LiveError> {
         let from = self.status.borrow().state;
         let Some(to) = from.after(event) else { return Err(self.state_error()) };
-        self.status.send_modify(|status| status.state = to);
+        let stays = self.agent.profile().driver.stays();
+        self.status.send_modify(|status| {
+            status.state = to;
+            status.pid = status.pid.filter(|_| to.has_process() && (stays || to != LifeState::Idle));
+        });
         self.context.events.send(AgentEvent::State { from, to }).await;
         Ok(())
     }

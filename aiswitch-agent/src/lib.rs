@@ -8,6 +8,7 @@ compile_error!(
 mod access;
 mod acp_agent;
 mod adapter_door;
+mod agents;
 mod backlog;
 mod check;
 mod claude_agent;
@@ -23,7 +24,9 @@ mod health;
 mod keeper;
 mod life;
 mod live_agent;
+mod memory;
 mod memory_agent;
+mod pace;
 mod permission;
 mod process;
 mod profile;
@@ -34,11 +37,13 @@ mod rpc_agent;
 mod rpc_child;
 mod samples;
 mod sandbox;
+mod sessions;
 mod spec;
 mod tier;
 mod worker;
 
 pub use access::{ACCESS, Access, Role, access};
+pub use agents::{Agents, Each};
 pub use aiswitch_rpc::protocol::{
     AgentId, Denial, ErrorKind, PermissionMode, TaskError, TaskId, TaskResult, TaskSpec, TaskStatus,
     TokenUsage,
@@ -50,10 +55,12 @@ pub use error::{AgentError, chain};
 pub use event::{AgentEvent, Decision, EventSender, ToolPhase, event_channel};
 pub use life::{LifeEvent, LifeState};
 pub use live_agent::{LiveAgent, LiveError, LiveStatus, Replay, Turn};
+pub use memory::MemoryReading;
 pub use memory_agent::MemoryAgent;
+pub use pace::{AgentClock, Pace};
 pub use process::{
     Fault, GUARD_MARKER, Guard, Launch, MARKER, UnknownFault, become_program, foreground, guard_main,
-    mark_above, misbehave, reclaim, sweep,
+    mark_above, misbehave, reclaim, suspend, sweep,
 };
 pub use profile::Profile;
 pub use registry::{BuiltIn, built_in, built_ins};

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How an agent is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum LifeState {
@@ -17,6 +18,8 @@ pub enum LifeState {
     Idle,
     /// It works on a task.
     Busy,
+    /// It works on a task, and its processes are stopped until they may go on.
+    Paused,
     /// Its process is about to end.
     Stopping,
     /// Its process ended by itself; the next one starts after a while.
@@ -37,6 +40,10 @@ pub enum LifeEvent {
     Assigned,
     /// It answered its task.
     Answered,
+    /// Its processes were stopped while it worked.
+    Paused,
+    /// Its processes go on.
+    Resumed,
     /// Somebody wants it to end.
     Stop,
     /// Its process ended after it was asked to.
@@ -51,8 +58,16 @@ pub enum LifeEvent {
 
 impl LifeState {
     /// Every state.
-    pub const ALL: [Self; 7] =
-        [Self::Stopped, Self::Starting, Self::Idle, Self::Busy, Self::Stopping, Self::Backoff, Self::Failed];
+    pub const ALL: [Self; 8] = [
+        Self::Stopped,
+        Self::Starting,
+        Self::Idle,
+        Self::Busy,
+        Self::Paused,
+        Self::Stopping,
+        Self::Backoff,
+        Self::Failed,
+    ];
 
     /// The state that an event leads to; `None` where it cannot happen.
     #[must_use]
@@ -61,11 +76,12 @@ impl LifeState {
         Some(match (self, event) {
             (Self::Stopped | Self::Failed, E::Start) | (Self::Backoff, E::Waited) => Self::Starting,
             (Self::Starting, E::Ready) | (Self::Busy, E::Answered) => Self::Idle,
-            (Self::Idle, E::Assigned) => Self::Busy,
-            (Self::Starting | Self::Idle | Self::Busy, E::Stop) => Self::Stopping,
+            (Self::Idle, E::Assigned) | (Self::Paused, E::Resumed) => Self::Busy,
+            (Self::Busy, E::Paused) => Self::Paused,
+            (Self::Starting | Self::Idle | Self::Busy | Self::Paused, E::Stop) => Self::Stopping,
             // Whatever ends a process that is to end, it is stopped by that.
             (Self::Stopping, E::Ended) | (Self::Backoff | Self::Failed, E::Stop) => Self::Stopped,
-            (Self::Starting | Self::Idle | Self::Busy, E::Crashed) => Self::Backoff,
+            (Self::Starting | Self::Idle | Self::Busy | Self::Paused, E::Crashed) => Self::Backoff,
             (Self::Starting | Self::Backoff, E::GaveUp) => Self::Failed,
             _ => return None,
         })
@@ -73,7 +89,7 @@ impl LifeState {
 
     /// Whether there is, or may be, a process.
     pub fn has_process(self) -> bool {
-        matches!(self, Self::Starting | Self::Idle | Self::Busy | Self::Stopping)
+        matches!(self, Self::Starting | Self::Idle | Self::Busy | Self::Paused | Self::Stopping)
     }
 }
 
@@ -84,6 +100,7 @@ impl fmt::Display for LifeState {
             Self::Starting => "starting",
             Self::Idle => "idle",
             Self::Busy => "busy",
+            Self::Paused => "paused",
             Self::Stopping => "stopping",
             Self::Backoff => "backoff",
             Self::Failed => "failed",
@@ -97,11 +114,13 @@ mod tests {
 
     use super::*;
 
-    const EVENTS: [LifeEvent; 9] = [
+    const EVENTS: [LifeEvent; 11] = [
         LifeEvent::Start,
         LifeEvent::Ready,
         LifeEvent::Assigned,
         LifeEvent::Answered,
+        LifeEvent::Paused,
+        LifeEvent::Resumed,
         LifeEvent::Stop,
         LifeEvent::Ended,
         LifeEvent::Crashed,
@@ -127,7 +146,7 @@ mod tests {
                 }
                 prop_assert_eq!(i32::from(next.has_process()), processes, "{:?} {:?}", state, event);
                 if next == LifeState::Busy {
-                    prop_assert_eq!(state, LifeState::Idle);
+                    prop_assert!(matches!(state, LifeState::Idle | LifeState::Paused));
                 }
                 state = next;
             }

@@ -7,6 +7,8 @@ use aiswitch_env::Environment;
 use aiswitch_rpc::protocol::{AgentId, TaskError, TaskId, TaskResult, TaskSpec};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::keeper::{Keeper, Order, Reply};
 use crate::{Agent, LifeState, RestartPolicy, RunContext};
@@ -19,7 +21,7 @@ const ORDERS_MAX: usize = 8;
 
 /// An agent that stays for several tasks in one folder and one mode.
 ///
-/// One that speaks the aiswitch protocol keeps one process for all of them, which is started again as its
+/// Where its driver's process [`stays`](crate::Driver::stays), it has one for all of them, which is started again as its
 /// [`RestartPolicy`] says when it ends by itself. Any other has a process for each turn, and what goes on from turn to turn
 /// is its session. Dropping it kills its processes.
 #[derive(Debug)]
@@ -28,6 +30,7 @@ pub struct LiveAgent {
     orders: mpsc::Sender<(Order, Reply)>,
     tasks: mpsc::Sender<Given>,
     status: watch::Receiver<LiveStatus>,
+    cancel: CancellationToken,
     keeper: JoinHandle<()>,
 }
 
@@ -43,6 +46,10 @@ pub struct LiveStatus {
     pub problem: Option<TaskError>,
     /// The session of its last task, which the next one may go on with.
     pub session_id: Option<String>,
+    /// Its process, which leads all that it starts; of one with a process for each turn, that of the turn in work.
+    pub pid: Option<u32>,
+    /// When it was last started by hand.
+    pub started: Option<Instant>,
 }
 
 /// Whether a task that was in work when the agent's process ended is given to the next one.
@@ -99,6 +106,18 @@ pub enum LiveError {
         /// The task.
         task: TaskId,
     },
+    /// There is none of this name.
+    #[error("there is no agent `{agent}`")]
+    Unknown {
+        /// The name.
+        agent: AgentId,
+    },
+    /// There is one of this name already.
+    #[error("there is an agent `{agent}` already")]
+    Twice {
+        /// The name.
+        agent: AgentId,
+    },
     /// Its run was cancelled.
     #[error("agent `{agent}` is given up")]
     Over {
@@ -106,6 +125,9 @@ pub enum LiveError {
         agent: AgentId,
     },
 }
+
+/// Where the end of an order or of a task is told.
+pub(crate) type Answer<T> = oneshot::Receiver<Result<T, LiveError>>;
 
 /// A task that was given to an agent.
 #[derive(Debug)]
@@ -130,11 +152,17 @@ impl LiveAgent {
             restarts: 0,
             problem: None,
             session_id: place.session_id.clone(),
+            pid: None,
+            started: None,
         };
         let (told, status) = watch::channel(first);
         let id = agent.profile().id.clone();
+        // Its own, so that its end is not that of others.
+        let cancel = context.cancel.child_token();
+        let events = context.events.with_status(told.clone());
+        let context = RunContext { events, cancel: cancel.clone(), ..context };
         let keeper = Keeper::new(agent, place, context, policy, (ordered, given, told));
-        Self { id, orders, tasks, status, keeper: tokio::spawn(keeper.keep()) }
+        Self { id, orders, tasks, status, cancel, keeper: tokio::spawn(keeper.keep()) }
     }
 
     /// Starts its process, and waits until it is ready for a task.
@@ -184,6 +212,11 @@ impl LiveAgent {
         self.order(Order::Switch(Box::new(environment), turn)).await
     }
 
+    /// Its name.
+    pub fn id(&self) -> &AgentId {
+        &self.id
+    }
+
     /// How it is.
     pub fn status(&self) -> LiveStatus {
         self.status.borrow().clone()
@@ -202,24 +235,50 @@ impl LiveAgent {
     /// # Cancel safety
     /// Dropping the future leaves a task that is in work to its end, and takes back one that waits.
     pub async fn send_task(&self, task: TaskSpec, replay: Replay) -> Result<TaskResult, LiveError> {
-        let (reply, answer) = oneshot::channel();
-        let given = Given { task, replay, reply };
-        match self.tasks.send(given).await {
-            Ok(()) => answer.await.unwrap_or_else(|_| Err(self.over())),
-            Err(_) => Err(self.over()),
+        self.told(self.give_task(task, replay).await).await
+    }
+
+    /// Gives it up for good, as a cancelled [`RunContext::cancel`] does, and waits until nothing of it is left.
+    ///
+    /// # Panics
+    /// Where its driver did.
+    ///
+    /// # Cancel safety
+    /// Dropping the future kills its processes at once.
+    pub async fn end(mut self) {
+        self.cancel.cancel();
+        if let Err(error) = (&mut self.keeper).await
+            && let Ok(panic) = error.try_into_panic()
+        {
+            std::panic::resume_unwind(panic);
         }
     }
 
     async fn order(&self, order: Order) -> Result<(), LiveError> {
-        let (reply, answer) = oneshot::channel();
-        match self.orders.send((order, reply)).await {
-            Ok(()) => answer.await.unwrap_or_else(|_| Err(self.over())),
-            Err(_) => Err(self.over()),
-        }
+        self.told(self.give_order(order).await).await
     }
-}
 
-impl LiveAgent {
+    /// Gives it an order, whose end is told later.
+    pub(crate) async fn give_order(&self, order: Order) -> Answer<()> {
+        let (reply, answer) = oneshot::channel();
+        // An error means that it is given up, which its answer says as well.
+        drop(self.orders.send((order, reply)).await);
+        answer
+    }
+
+    /// Gives it a task, whose result is told later.
+    pub(crate) async fn give_task(&self, task: TaskSpec, replay: Replay) -> Answer<TaskResult> {
+        let (reply, answer) = oneshot::channel();
+        // An error means that it is given up, which its answer says as well.
+        drop(self.tasks.send(Given { task, replay, reply }).await);
+        answer
+    }
+
+    /// Waits for the end of an order or of a task.
+    pub(crate) async fn told<T>(&self, answer: Answer<T>) -> Result<T, LiveError> {
+        answer.await.unwrap_or_else(|_| Err(self.over()))
+    }
+
     fn over(&self) -> LiveError {
         LiveError::Over { agent: self.id.clone() }
     }

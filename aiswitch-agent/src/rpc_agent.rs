@@ -98,7 +98,7 @@ impl Talk {
         let backlog = Backlog::default();
         let (hear, router) = AdapterDoor::new(&task, &backlog);
         let child = RpcChild::spawn(launch, &context, router, Options::default(), backlog).await?;
-        let liveness = Liveness::new(context.limits);
+        let liveness = Liveness::new(context.limits, context.pace.clone());
         let capabilities = Capabilities::default();
         Ok(Self {
             child,
@@ -129,23 +129,24 @@ impl Talk {
         };
         let peer = self.child.peer.clone();
         let start_timeout = self.context.limits.start_timeout;
-        let greet = tokio::time::timeout(start_timeout, peer.call::<AgentInitialize>(&greeting));
+        let pace = self.context.pace.clone();
+        let greet = pace.within(start_timeout, peer.call::<AgentInitialize>(&greeting));
         let greeted = tokio::select! {
             greeted = greet => greeted,
             error = fatal(&mut self.child, &self.context) => return Err(End::Failed(error)),
             () = self.context.cancel.cancelled() => return Err(End::Cancelled(None)),
         };
         match greeted {
-            Ok(Ok(hello)) if hello.protocol_version == PROTOCOL_VERSION => {
+            Some(Ok(hello)) if hello.protocol_version == PROTOCOL_VERSION => {
                 self.capabilities = hello.capabilities;
                 Ok(())
             }
-            Ok(Ok(hello)) => {
+            Some(Ok(hello)) => {
                 let theirs = hello.protocol_version;
                 Err(End::Failed(protocol(format!("it speaks version {theirs}, not {PROTOCOL_VERSION}"))))
             }
-            Ok(Err(error)) => Err(End::of(&error)),
-            Err(_) => Err(End::Failed(protocol(format!(
+            Some(Err(error)) => Err(End::of(&error)),
+            None => Err(End::Failed(protocol(format!(
                 "it did not answer `agent.initialize` within {start_timeout:?}"
             )))),
         }
@@ -180,10 +181,11 @@ impl Talk {
             Some(Ok(result)) => End::Answered(result),
             Some(Err(error)) => End::of(&error),
             None => {
+                self.context.pace.resume();
                 // An error means that the child is gone, and with it the task.
                 drop(peer.notify::<TaskCancel>(&TaskCancelParams { task_id: task.id.clone() }).await);
-                let last = tokio::time::timeout(self.context.limits.stop_grace, answer).await;
-                End::Cancelled(last.ok().and_then(Result::ok))
+                let last = self.context.pace.within(self.context.limits.stop_grace, answer).await;
+                End::Cancelled(last.and_then(Result::ok))
             }
         }
     }
@@ -302,8 +304,9 @@ async fn shut_down(child: RpcChild, context: &RunContext) {
     let grace = context.limits.stop_grace;
     let params = AgentShutdownParams { grace_ms: u64::try_from(grace.as_millis()).ok() };
     let peer = child.peer.clone();
+    context.pace.resume();
     // An adapter that does not know the question is told enough by the end of its input.
-    drop(tokio::time::timeout(grace, peer.call::<AgentShutdown>(&params)).await);
+    drop(context.pace.within(grace, peer.call::<AgentShutdown>(&params)).await);
     child.finish(context).await;
 }
 

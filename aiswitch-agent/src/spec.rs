@@ -46,6 +46,17 @@ pub enum Driver {
     Memory,
 }
 
+impl Driver {
+    /// Whether one process of it does several tasks, one after the other, and each in a conversation of its own.
+    pub fn stays(self) -> bool {
+        match self {
+            Self::Echo | Self::Rpc | Self::Acp | Self::Gemini | Self::Opencode | Self::Codex => true,
+            // Their process is one conversation, or one answer.
+            Self::Claude | Self::Qwen | Self::Command | Self::Memory => false,
+        }
+    }
+}
+
 impl fmt::Display for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -211,6 +222,7 @@ impl FromStr for SpecDuration {
             "" | "s" => 1_000,
             "m" | "min" => 60_000,
             "h" => 3_600_000,
+            "d" => 86_400_000,
             _ => 0,
         };
         match number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_ms)) {
@@ -227,8 +239,8 @@ mod tests {
     #[test]
     fn a_duration_is_read_as_people_write_it() {
         let read = |text: &str| text.parse::<SpecDuration>().ok().map(|duration| duration.0.as_millis());
-        let all = ["90", "90s", "500ms", "10m", "1h", "5 min"].map(read);
-        assert_eq!(all, [90_000, 90_000, 500, 600_000, 3_600_000, 300_000].map(Some));
+        let all = ["90", "90s", "500ms", "10m", "1h", "5 min", "30d"].map(read);
+        assert_eq!(all, [90_000, 90_000, 500, 600_000, 3_600_000, 300_000, 2_592_000_000].map(Some));
         for bad in ["", "0", "-1", "1.5s", "10 parsecs", "m", "99999999999999999999h", "9999999999999999999h"]
         {
             assert_eq!(read(bad), None, "{bad}");

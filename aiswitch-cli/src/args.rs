@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use aiswitch_agent::SpecDuration;
 use aiswitch_coordinator::{AgentId, PresetName};
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -81,6 +82,10 @@ pub(crate) enum Verb {
     Agents(AgentsVerb),
     /// List the runs that are kept
     Runs,
+    /// Remove old runs and old logs, as `retention` in coordination.yaml says
+    ///
+    /// A run does this by itself once a day. A run that goes on stays, and so do what agents used, their samples and the audit log.
+    Clean(CleanArgs),
     /// Print the answer of a run that is kept
     Result {
         /// A run's id, the start of one, or `last`
@@ -146,9 +151,10 @@ pub(crate) enum Verb {
     /// `verify` prints elsewhere, and give it back with `--kept`.
     #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
     Audit(AuditVerb),
-    /// Check this machine: agents and their versions, the home folder, what is enforced
+    /// Check this machine: agents and their versions, the home folder and its records, what is enforced
     Doctor {
-        /// Close the files and folders of the home folder that others could change or read; no link is followed
+        /// Close the files and folders of the home folder that others could change or read, following no link, and mend its
+        /// records: a damaged database is put aside, and the one of runs is made anew from their folders
         #[arg(long)]
         fix: bool,
     },
@@ -172,6 +178,17 @@ pub(crate) enum Verb {
     /// The built-in echo agent: an adapter that speaks the aiswitch protocol on stdin and stdout
     #[command(name = "__echo", hide = true)]
     Echo(EchoArgs),
+}
+
+/// What is to be removed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CleanArgs {
+    /// Remove runs and logs that are older than this: 12h, 30d
+    #[arg(long, value_name = "TIME")]
+    pub(crate) older_than: Option<SpecDuration>,
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// The registry of agents.

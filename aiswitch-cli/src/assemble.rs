@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use aiswitch_agent::{AgentSpec, Cgroups, Driver, Guard, built_ins, find};
 use aiswitch_coordinator::{
     AgentId, Assignment, Channel, Coordinator, DataKeys, EnvSnapshot, Home, MAX_PARALLEL_DEFAULT, Order,
-    Plan, PresetName, nearest,
+    Plan, PresetName, Replay, nearest,
 };
 use aiswitch_env::Environment;
 use serde::Serialize;
@@ -75,6 +75,7 @@ pub(crate) fn run(
     let mut coordinator = Coordinator::new()
         .with_ambient(caller.ambient())
         .with_guard(guard(config.coordination.supervision, caller)?)
+        .with_pressure(config.coordination.pressure)
         .with_caller(Caller::actor(), Channel::CommandLine);
     let mut presets_from = Vec::new();
     for pick in picks {
@@ -116,6 +117,7 @@ fn plan(args: &RunArgs, prompt: String, config: &Config) -> Result<Plan, Error> 
         timeout: args.timeout.or(config.coordination.timeout).map(|time| time.0),
         idle_timeout: args.idle_timeout.or(config.coordination.idle_timeout).map(|time| time.0),
         on_failure: args.on_failure,
+        replay: if args.idempotent { Replay::Idempotent } else { Replay::Never },
         aggregate: args.aggregate,
         locks: args.locks.clone(),
         budget: args.budget_usd,

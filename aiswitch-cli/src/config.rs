@@ -8,11 +8,13 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use aiswitch_agent::{AgentSpec, BuiltIn, SpecDuration, built_ins};
-use aiswitch_coordinator::{AgentId, Home, LogLevel, PermissionMode, Preset, PresetName, nearest};
+use aiswitch_coordinator::{
+    AgentId, Home, LogLevel, PermissionMode, Preset, PresetName, PressureLimits, Retention, nearest,
+};
 use aiswitch_tokens::{ModelPrice, PriceList};
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
 
 use crate::pick::Pick;
 use crate::project::Project;
@@ -95,12 +97,18 @@ pub(crate) struct Coordination {
     /// How long an agent may be silent.
     #[serde(default)]
     pub(crate) idle_timeout: Option<SpecDuration>,
+    /// When the machine is short of memory: then fewer agents start, and those at work are paused, the last one first.
+    #[serde(default, deserialize_with = "sensible")]
+    pub(crate) pressure: PressureLimits,
     /// From which level on the logs keep what happens: `trace`, `debug`, `info` (the default), `warn` or `error`.
     #[serde(default)]
     pub(crate) log_level: Option<LogLevel>,
     /// What holds agents' processes together beside their guard; see `aiswitch doctor` for what this machine has.
     #[serde(default)]
     pub(crate) supervision: Supervise,
+    /// How long runs and logs are kept, and how much of them; the oldest goes first.
+    #[serde(default)]
+    pub(crate) retention: RetentionSpec,
 }
 
 /// What holds agents' processes together.
@@ -116,6 +124,44 @@ pub(crate) enum Supervise {
     PidNamespace,
     /// A guard, and all of that which this machine has.
     Strongest,
+}
+
+/// Limits of memory that make sense together.
+fn sensible<'de, D: Deserializer<'de>>(limits: D) -> Result<PressureLimits, D::Error> {
+    let limits = PressureLimits::deserialize(limits)?;
+    limits.check().map(|()| limits).map_err(D::Error::custom)
+}
+
+/// How long runs and logs are kept, and how much of them.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RetentionSpec {
+    /// How old a run may become: `12h`, `30d`; 90 days without it.
+    #[serde(default)]
+    runs: Option<SpecDuration>,
+    /// How much all runs may take together, in MiB; 5120 without it.
+    #[serde(default)]
+    runs_mb: Option<u64>,
+    /// How old the lines of a log may become, once its file was put away; 30 days without it.
+    #[serde(default)]
+    logs: Option<SpecDuration>,
+    /// How much all files of logs that were put away may take together, in MiB; 1024 without it.
+    #[serde(default)]
+    logs_mb: Option<u64>,
+}
+
+impl RetentionSpec {
+    /// What it says, and what holds where it says nothing.
+    pub(crate) fn retention(self) -> Retention {
+        let built_in = Retention::default();
+        let bytes = |mebibytes: Option<u64>| mebibytes.map(|mebibytes| mebibytes.saturating_mul(1024 * 1024));
+        Retention {
+            run_age_max: self.runs.map_or(built_in.run_age_max, |age| age.0),
+            run_bytes_max: bytes(self.runs_mb).unwrap_or(built_in.run_bytes_max),
+            log_age_max: self.logs.map_or(built_in.log_age_max, |age| age.0),
+            log_bytes_max: bytes(self.logs_mb).unwrap_or(built_in.log_bytes_max),
+        }
+    }
 }
 
 impl Config {

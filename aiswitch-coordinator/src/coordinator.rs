@@ -17,9 +17,11 @@ use crate::journal::Journal;
 use crate::part::{not_started, with_hint};
 use crate::ready::Ready;
 use crate::run::{Records, Run, Start};
-use crate::state::State;
+use crate::run_store::{RunStore, SqliteRunStore};
+use crate::state::{State, StateFiles};
 use crate::{
-    Actor, Audit, AuditDecision, AuditEntry, Channel, Home, Order, Plan, RunError, RunEvent, RunId, RunReport,
+    Actor, Audit, AuditDecision, AuditEntry, Channel, Home, Order, Plan, PressureLimits, RunError, RunEvent,
+    RunId, RunReport,
 };
 
 /// What runs plans: agents, presets, limits and a place to keep records.
@@ -35,9 +37,12 @@ pub struct Coordinator {
     pub(crate) home: Option<Home>,
     locks: Option<Arc<dyn LockManager>>,
     pub(crate) limits: Limits,
+    pressure: PressureLimits,
+    proc: Proc,
     pub(crate) guard: Option<Guard>,
     pub(crate) caller: Caller,
     usage: Option<Arc<dyn UsageStore>>,
+    runs: Option<Arc<dyn RunStore>>,
     prices: Arc<PriceList>,
 }
 
@@ -46,6 +51,16 @@ pub struct Coordinator {
 pub(crate) struct Caller {
     pub(crate) actor: Actor,
     pub(crate) channel: Channel,
+}
+
+/// The folder in which the system tells of itself.
+#[derive(Clone, Debug)]
+struct Proc(PathBuf);
+
+impl Default for Proc {
+    fn default() -> Self {
+        Self("/proc".into())
+    }
 }
 
 impl Default for Caller {
@@ -88,7 +103,7 @@ impl Coordinator {
         self
     }
 
-    /// Keeps the state and the folder of every run in this home.
+    /// Keeps the folder of every run in this home, and shows in its `state` folder how the last runs are.
     #[must_use]
     pub fn with_home(mut self, home: Home) -> Self {
         self.home = Some(home);
@@ -109,6 +124,20 @@ impl Coordinator {
         self
     }
 
+    /// Sets when the machine counts as short of memory: then fewer agents start, and the last ones of a plan are paused.
+    #[must_use]
+    pub fn with_pressure(mut self, pressure: PressureLimits) -> Self {
+        self.pressure = pressure;
+        self
+    }
+
+    /// Reads how short memory is in this folder instead of `/proc`.
+    #[must_use]
+    pub fn with_proc(mut self, folder: PathBuf) -> Self {
+        self.proc = Proc(folder);
+        self
+    }
+
     /// Guards the processes of every agent, so that none outlives its run; [`guard_main`](crate::guard_main) gives one.
     #[must_use]
     pub fn with_guard(mut self, guard: Guard) -> Self {
@@ -120,6 +149,13 @@ impl Coordinator {
     #[must_use]
     pub fn with_usage(mut self, usage: Arc<dyn UsageStore>) -> Self {
         self.usage = Some(usage);
+        self
+    }
+
+    /// Keeps how each run is, and which of its agents work, in this store instead of the home's own `state/runs.db`.
+    #[must_use]
+    pub fn with_run_store(mut self, runs: Arc<dyn RunStore>) -> Self {
+        self.runs = Some(runs);
         self
     }
 
@@ -169,17 +205,24 @@ impl Coordinator {
         let id = RunId::at(started_at);
         self.allow(&ready, id).await?;
         let records = self.home.as_ref().map(|home| self.open_records(home, id, ready.mode)).transpose()?;
-        let locks = records.as_ref().map(|records| records.state.locks()).or_else(|| self.locks.clone());
+        let state = self.state()?;
+        let locks = match &self.home {
+            Some(home) => Some(self.lock_manager(home)?),
+            None => self.locks.clone(),
+        };
         let start = Start {
             id,
             started_at,
             plan: &plan,
             ready,
             limits: self.limits,
+            pressure: self.pressure,
+            proc: self.proc.0.clone(),
             guard: self.guard.clone(),
             hidden: self.home.iter().map(|home| home.root().to_owned()).collect(),
             cancel,
             records,
+            state,
             usage: self.usage.clone(),
             prices: Arc::clone(&self.prices),
         };
@@ -282,6 +325,16 @@ impl Coordinator {
         Ok(Some(Audit::new(home.clone(), self.lock_manager(home)?)))
     }
 
+    /// Where it is kept how runs are; `None` without a home and a store.
+    fn state(&self) -> Result<Option<State>, RunError> {
+        let Some(home) = &self.home else {
+            return Ok(self.runs.clone().map(|store| State::new(store, None)));
+        };
+        let store = self.runs.clone().unwrap_or_else(|| Arc::new(SqliteRunStore::at(home.runs_file())));
+        let files = StateFiles { home: home.clone(), locks: self.lock_manager(home)? };
+        Ok(Some(State::new(store, Some(files))))
+    }
+
     /// Where locks are taken from.
     pub(crate) fn lock_manager(&self, home: &Home) -> Result<Arc<dyn LockManager>, LockError> {
         Ok(match &self.locks {
@@ -296,8 +349,8 @@ impl Coordinator {
         make_folder(&home.state_dir()).map_err(unusable)?;
         let locks = self.lock_manager(home)?;
         let journal = Journal::create(home.clone(), run).map_err(unusable)?;
-        let audit = RunAudit::new(Audit::new(home.clone(), Arc::clone(&locks)), run, mode);
-        Ok(Records { journal, state: State::new(home.clone(), locks), audit })
+        let audit = RunAudit::new(Audit::new(home.clone(), locks), run, mode);
+        Ok(Records { journal, audit })
     }
 }
 

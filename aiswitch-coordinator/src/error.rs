@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use aiswitch_agent::AgentId;
 use aiswitch_env::{EnvError, PresetName};
+use aiswitch_lock::database::DatabaseError;
 use aiswitch_lock::{LockError, LockName};
 use aiswitch_tokens::UsageError;
 
@@ -93,6 +94,13 @@ pub enum RunError {
         /// The home.
         path: PathBuf,
         /// Why.
+        #[source]
+        source: HomeError,
+    },
+    /// It cannot be kept how the run is.
+    #[error("how the run is cannot be kept")]
+    State {
+        /// Why not.
         #[source]
         source: HomeError,
     },
@@ -203,6 +211,12 @@ pub enum HomeError {
         #[source]
         source: LockError,
     },
+    /// What agents used cannot be read.
+    #[error(transparent)]
+    Usage(Box<aiswitch_tokens::UsageError>),
+    /// The database of runs cannot be used.
+    #[error(transparent)]
+    Database(Box<DatabaseError>),
     /// No run of this home is meant.
     #[error("no run is called `{wanted}`")]
     NoRun {
@@ -221,6 +235,12 @@ pub enum HomeError {
         /// The one before it.
         second: RunId,
     },
+}
+
+impl From<DatabaseError> for HomeError {
+    fn from(error: DatabaseError) -> Self {
+        Self::Database(Box::new(error))
+    }
 }
 
 impl HomeError {

@@ -1,6 +1,6 @@
 //! What a run tells while it goes on.
 
-use aiswitch_agent::{AgentId, Decision, TaskError, ToolPhase};
+use aiswitch_agent::{AgentId, Decision, LifeState, TaskError, ToolPhase};
 use aiswitch_tokens::{Cost, Usage};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -57,6 +57,23 @@ pub enum RunEventKind {
     Process {
         /// The process.
         pid: u32,
+    },
+    /// An agent whose process may do several tasks is in another state.
+    State {
+        /// How it was.
+        from: LifeState,
+        /// How it is.
+        to: LifeState,
+    },
+    /// An agent was paused, so that those before it in the plan have its memory's room.
+    Paused {
+        /// How short memory is.
+        reason: String,
+    },
+    /// An agent goes on.
+    Resumed {
+        /// How long it was paused, in milliseconds.
+        paused_ms: u64,
     },
     /// An agent said which session and model it uses.
     Session {

@@ -81,6 +81,7 @@ pub(crate) fn kind_of(event: AgentEvent, redactor: &Redactor, output: &mut Redac
         }
         AgentEvent::Retry { error } => RunEventKind::Retry { error: masked_error(error, redactor) },
         AgentEvent::Unknown { line } => RunEventKind::Unknown { line: masked(line) },
+        AgentEvent::State { from, to } => RunEventKind::State { from, to },
         AgentEvent::LogLost { reason } => return Told::LogLost { reason },
         _ => return Told::Nothing,
     })

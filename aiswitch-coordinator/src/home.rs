@@ -19,8 +19,9 @@ pub(crate) const FOLDER_MODE: u32 = 0o700;
 /// ```text
 /// config/                      what a person writes
 /// locks/
-/// state/agents.json            which agents work now
-/// state/tasks.json             the last runs
+/// state/runs.db                how all runs are, and which agents work now
+/// state/agents.json            a view of it: the agents that work now
+/// state/tasks.json             a view of it: the last runs
 /// state/env.json               which agent runs under which preset
 /// state/usage.db               what agents used
 /// audit/audit.head             how far the audit log reaches
@@ -62,12 +63,17 @@ impl Home {
         self.root.join("state")
     }
 
-    /// Which agents work now.
+    /// How all runs are, and which agents work now.
+    pub fn runs_file(&self) -> PathBuf {
+        self.state_dir().join("runs.db")
+    }
+
+    /// A view: the agents that work now. To change it changes nothing.
     pub fn agents_file(&self) -> PathBuf {
         self.state_dir().join("agents.json")
     }
 
-    /// The last runs.
+    /// A view: the last runs. To change it changes nothing.
     pub fn tasks_file(&self) -> PathBuf {
         self.state_dir().join("tasks.json")
     }

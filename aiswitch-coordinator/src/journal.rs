@@ -51,6 +51,11 @@ impl Journal {
         Ok(Self { home, run, events: Some(events), left_bytes: EVENTS_BYTES_MAX })
     }
 
+    /// The home that it is in.
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
+    }
+
     /// Takes the folder back, for a run that does not start.
     pub(crate) fn remove(&self) {
         // The error that keeps the run from starting says more than one of tidying up after it.

@@ -3,6 +3,7 @@
 mod aggregate;
 mod audit;
 mod clock;
+mod consistency;
 mod coordinator;
 mod cut;
 mod error;
@@ -16,14 +17,19 @@ mod log;
 mod nearest;
 mod part;
 mod plan;
+mod pressure;
+mod process_mark;
 mod ready;
 mod report;
+mod retention;
 mod run;
+mod run_store;
 mod runs;
 mod state;
 mod strict;
 mod switch;
 mod used;
+mod warm;
 
 pub use aggregate::{HAND_OVER_BYTES_MAX, aggregate_results, hand_over};
 pub use aiswitch_agent::chain;
@@ -31,6 +37,7 @@ pub use audit::{
     AUDIT_FILE_BYTES_MAX, AUDIT_TEXT_BYTES_MAX, Actor, Audit, AuditBreak, AuditDecision, AuditEntry,
     AuditFault, AuditLine, AuditLog, AuditVerdict, Channel,
 };
+pub use consistency::StateProblem;
 pub use coordinator::{Coordinator, PlannedLaunch, PlannedVariable};
 pub use error::{HomeError, RunError};
 pub use event::{EVENT_VERSION, RunEvent, RunEventKind};
@@ -47,14 +54,18 @@ pub use part::ANSWER_BYTES_MAX;
 pub use plan::{
     AGENTS_MAX, Aggregate, Assignment, MAX_PARALLEL_DEFAULT, OnFailure, Order, PROMPT_BYTES_MAX, Plan,
 };
+pub use pressure::{PressureLimits, PressureLimitsError};
+pub use process_mark::ProcessMark;
 pub use report::{
     AgentReport, Answer, Outcome, REPORT_VERSION, RunId, RunIdError, RunMode, RunReport, RunStatus,
     TaskReport,
 };
-pub use runs::{Events, Runs};
-pub use state::{
-    AgentRecord, PROMPT_START_BYTES_MAX, ProcessMark, RunRecordSummary, RunState, TASKS_KEPT_MAX,
+pub use retention::{Expired, Retention};
+pub use run_store::{
+    AgentRecord, MemoryRunStore, PROMPT_START_BYTES_MAX, RunRecordSummary, RunState, RunStore, SqliteRunStore,
 };
+pub use runs::{Events, Runs};
+pub use state::TASKS_KEPT_MAX;
 
 pub use strict::{FileFault, HomeProblem, check_private};
 
@@ -66,12 +77,13 @@ pub use switch::{
 
 // What a program that uses this crate alone needs to fill a plan and read a report.
 pub use aiswitch_agent::{
-    Agent, AgentId, AgentSpec, Decision, Denial, Driver, ErrorKind, Guard, Limits, LiveAgent, LiveError,
-    MemoryAgent, PermissionMode, Replay, RestartPolicy, Role, TaskError, TaskResult, TaskSpec, TaskStatus,
-    ToolPhase, Turn, built_in, built_ins, guard_main,
+    Agent, AgentId, AgentSpec, Decision, Denial, Driver, ErrorKind, Guard, LifeState, Limits, LiveAgent,
+    LiveError, MemoryAgent, PermissionMode, Replay, RestartPolicy, Role, TaskError, TaskResult, TaskSpec,
+    TaskStatus, ToolPhase, Turn, built_in, built_ins, guard_main,
 };
 pub use aiswitch_env::{Ambient, DataKeys, EnvSnapshot, Environment, Origin, Preset, PresetName, SnapshotId};
 pub use aiswitch_lock::{FileLockManager, LockManager, LockName, MemoryLockManager};
 pub use aiswitch_tokens::{Cost, CostSource, CostSummary, NanoUsd, Usage, UsageStore, UsageSummary};
 pub use tokio_util::sync::CancellationToken;
 pub use used::RUN_USAGE_SOURCE;
+pub use warm::{WARM_AGE_MAX, WARM_MAX, WARM_USES_MAX};

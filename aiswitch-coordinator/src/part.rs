@@ -1,21 +1,22 @@
 //! One agent's part of a run: its time-outs, its stop and how it ended.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aiswitch_agent::{
-    Agent, AgentError, AgentEvent, ErrorKind, Guard, Limits, Problem, Profile, RunContext, TaskError,
-    TaskResult, TaskSpec, TaskStatus, check, event_channel,
+    Agent, AgentClock, AgentError, AgentEvent, AgentId, ErrorKind, Launch, LifeState, LiveAgent, LiveError,
+    Problem, Profile, Replay, RunContext, TaskError, TaskResult, TaskSpec, TaskStatus, check, sweep,
 };
 use aiswitch_env::Environment;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
 
 use crate::Outcome;
 use crate::chain;
+use crate::warm::Warm;
 
 /// How long an agent may take to stop beyond the two graces that its own stop takes.
 const STOP_MARGIN: Duration = Duration::from_secs(2);
@@ -25,9 +26,6 @@ const STOP_MARGIN: Duration = Duration::from_secs(2);
 /// An agent whose answer is longer has failed; the start of the answer is in its report.
 pub const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Further away than any run lasts; `sleep_until` needs a moment that the clock can express.
-const NEVER: Duration = Duration::from_hours(100 * 365 * 24);
-
 /// One agent's part of a run, before it starts.
 #[derive(Debug)]
 pub(crate) struct Part {
@@ -35,17 +33,38 @@ pub(crate) struct Part {
     pub(crate) index: usize,
     pub(crate) agent: Arc<dyn Agent>,
     pub(crate) task: TaskSpec,
-    pub(crate) environment: Environment,
-    pub(crate) limits: Limits,
-    pub(crate) output_dir: Option<PathBuf>,
-    pub(crate) marker: String,
-    pub(crate) guard: Option<Guard>,
-    pub(crate) hidden: Vec<PathBuf>,
+    pub(crate) does: Does,
+    pub(crate) replay: Replay,
+    /// Whether a live agent that has done it well may do another one.
+    pub(crate) is_wanted: bool,
     /// How long it may take, and how long it may give no sign of life.
     pub(crate) times: (Option<Duration>, Option<Duration>),
-    /// Stops it when the run does; its own token, so that a time-out stops it alone.
-    pub(crate) cancel: CancellationToken,
     pub(crate) told: mpsc::Sender<(usize, AgentEvent)>,
+}
+
+/// What does a part.
+#[derive(Debug)]
+pub(crate) enum Does {
+    /// A process for this part alone, or none.
+    Once { context: Box<RunContext>, heard: mpsc::Receiver<(AgentId, AgentEvent)> },
+    /// A live agent, which may have done others before.
+    Live(Box<Warm>),
+}
+
+/// What is there when a part is over.
+#[derive(Debug)]
+pub(crate) struct PartDone {
+    pub(crate) end: PartEnd,
+    /// How often its process was started again.
+    pub(crate) restarts: u32,
+    /// The live agent, where it may do another part.
+    pub(crate) warm: Option<Warm>,
+}
+
+impl From<PartEnd> for PartDone {
+    fn from(end: PartEnd) -> Self {
+        Self { end, restarts: 0, warm: None }
+    }
 }
 
 /// How a part ended.
@@ -80,32 +99,30 @@ impl fmt::Display for Stop {
     }
 }
 
-/// The moments at which a part is stopped, and then killed.
+/// The moments at which a part is stopped, and then killed, on its agent's clock.
 #[derive(Debug)]
 struct Deadlines {
-    timeout: Option<(Instant, Duration)>,
-    idle: Option<(Instant, Duration)>,
+    timeout: Option<(Duration, Duration)>,
+    idle: Option<(Duration, Duration)>,
     /// Set once the part was asked to stop.
-    kill: Option<Instant>,
+    kill: Option<Duration>,
 }
 
 impl Deadlines {
     fn new(part: &Part) -> Self {
-        let after = |duration: Option<Duration>| {
-            duration.map(|duration| (Instant::now() + duration.min(NEVER), duration))
-        };
+        let after = |duration: Option<Duration>| duration.map(|duration| (duration, duration));
         Self { timeout: after(part.times.0), idle: after(part.times.1), kill: None }
     }
 
-    fn heard(&mut self) {
+    fn heard(&mut self, now: Duration) {
         if let Some((at, after)) = &mut self.idle {
-            *at = Instant::now() + (*after).min(NEVER);
+            *at = now.saturating_add(*after);
         }
     }
 
-    fn next(&self) -> Instant {
+    fn next(&self) -> Option<Duration> {
         let stops = [self.timeout, self.idle].into_iter().flatten().map(|(at, _)| at).min();
-        self.kill.or(stops).unwrap_or_else(|| Instant::now() + NEVER)
+        self.kill.or(stops)
     }
 
     /// Why to stop, when the next deadline is that of a stop.
@@ -125,34 +142,24 @@ impl Deadlines {
 ///
 /// # Cancel safety
 /// Dropping the future drops the agent's, which kills its processes at once.
-pub(crate) async fn run_part(part: Part) -> PartEnd {
+pub(crate) async fn run_part(part: Part) -> PartDone {
     let mut deadlines = Deadlines::new(&part);
-    let Part {
-        index, agent, task, environment, limits, output_dir, marker, guard, hidden, cancel, told, ..
-    } = part;
-    let (events, mut heard) = event_channel(agent.profile().id.clone());
-    let context = RunContext {
-        environment: environment.clone(),
-        events,
-        cancel: cancel.clone(),
-        limits,
-        output_dir,
-        marker,
-        guard,
-        hidden,
-    };
-    let mut work = agent.run(task, context);
+    let Part { index, agent, task, does, replay, is_wanted, told, .. } = part;
+    let Begun { context, mut heard, mut work, stays } = begin(does, agent.clone(), (task, replay), is_wanted);
+    let RunContext { cancel, pace, limits, .. } = &context;
+    let mut clock = AgentClock::new(pace.clone());
     let mut stop = None;
-    let own = loop {
+    let done = loop {
+        let next = deadlines.next();
         // The end first, so that an agent that ended in time is not stopped; then time, which a flood must not delay.
         tokio::select! {
             biased;
-            own = &mut work => {
+            done = &mut work => {
                 // Whoever ends after it was asked to stop may have ended because of that.
                 stop = stop.or(cancel.is_cancelled().then_some(Stop::Run));
-                break Some(own);
+                break Some(done);
             }
-            () = sleep_until(deadlines.next()) => {
+            () = reach(&mut clock, next) => {
                 if stop.is_some() {
                     break None;
                 }
@@ -161,35 +168,122 @@ pub(crate) async fn run_part(part: Part) -> PartEnd {
             }
             () = cancel.cancelled(), if stop.is_none() => stop = Some(Stop::Run),
             Some((_, event)) = heard.recv() => {
-                deadlines.heard();
+                deadlines.heard(clock.now());
                 hand_on(&told, index, event).await;
             }
         }
         if stop.is_some() && deadlines.kill.is_none() {
-            deadlines.kill =
-                Some(Instant::now() + limits.stop_grace.saturating_mul(2).min(NEVER) + STOP_MARGIN);
+            // One that is paused does not hear that it is to stop.
+            pace.resume();
+            let patience = limits.stop_grace.saturating_mul(2).saturating_add(STOP_MARGIN);
+            deadlines.kill = Some(clock.now().saturating_add(patience));
         }
     };
     drop(work);
     while let Ok((_, event)) = heard.try_recv() {
         hand_on(&told, index, event).await;
     }
+    let Some(Worked { own, restarts, live }) = done else {
+        sweep(&context.marker);
+        let why = stop.expect("only a part that was stopped is killed");
+        return PartEnd::Stopped { why, last: None }.into();
+    };
     let own = match own {
-        Some(Ok(result)) if stop.is_none() && failed_early(&result) => tokio::select! {
-            biased;
-            () = cancel.cancelled() => Some(Ok(result)),
-            () = sleep_until(deadlines.next()) => Some(Ok(result)),
-            is_outdated = outdated(agent.profile(), &environment) => {
-                Some(Ok(TaskResult { error: is_outdated.or(result.error), ..result }))
-            }
-        },
+        Ok(result) if stop.is_none() && failed_early(&result) => {
+            let looked = tokio::select! {
+                biased;
+                () = cancel.cancelled() => None,
+                () = reach(&mut clock, deadlines.next()) => None,
+                looked = outdated(agent.profile(), &context.environment) => looked,
+            };
+            Ok(TaskResult { error: looked.or(result.error), ..result })
+        }
         own => own,
     };
-    match (stop, own) {
-        (Some(why), None) => PartEnd::Stopped { why, last: None },
-        (Some(why), Some(Ok(last))) => PartEnd::Stopped { why, last: Some(last) },
-        (_, own) => PartEnd::Own(own.expect("only a part that was stopped is killed")),
+    let end = match (stop, own) {
+        (Some(why), Ok(last)) => PartEnd::Stopped { why, last: Some(last) },
+        (_, own) => PartEnd::Own(own),
+    };
+    let warm = live.zip(stays).map(|(live, (launch, uses, born))| Warm {
+        live,
+        heard,
+        context,
+        launch,
+        uses: uses + 1,
+        born,
+    });
+    PartDone { end, restarts, warm }
+}
+
+/// Waits for a deadline, if there is one.
+async fn reach(clock: &mut AgentClock, deadline: Option<Duration>) {
+    match deadline {
+        Some(deadline) => clock.reach(deadline).await,
+        None => std::future::pending().await,
     }
+}
+
+/// A part that goes on.
+struct Begun {
+    context: RunContext,
+    heard: mpsc::Receiver<(AgentId, AgentEvent)>,
+    work: Work,
+    /// What was started, how often it was used before, and since when it runs, where it may stay.
+    stays: Option<(Launch, u32, Instant)>,
+}
+
+fn begin(does: Does, agent: Arc<dyn Agent>, (task, replay): (TaskSpec, Replay), is_wanted: bool) -> Begun {
+    match does {
+        Does::Once { context, heard } => {
+            let work = Box::pin(do_once(agent, task, (*context).clone()));
+            Begun { context: *context, heard, work, stays: None }
+        }
+        Does::Live(warm) => {
+            let Warm { live, heard, context, launch, uses, born } = *warm;
+            let work = Box::pin(do_live(live, (task, replay), is_wanted));
+            Begun { context, heard, work, stays: Some((launch, uses, born)) }
+        }
+    }
+}
+
+/// What came of the work on a part.
+struct Worked {
+    own: Result<TaskResult, AgentError>,
+    restarts: u32,
+    live: Option<LiveAgent>,
+}
+
+type Work = Pin<Box<dyn Future<Output = Worked> + Send>>;
+
+async fn do_once(agent: Arc<dyn Agent>, task: TaskSpec, context: RunContext) -> Worked {
+    Worked { own: agent.run(task, context).await, restarts: 0, live: None }
+}
+
+/// Has a live agent do a part, which is started for it where it has not done one before, and ended where it is not to do
+/// another one.
+async fn do_live(live: LiveAgent, (task, replay): (TaskSpec, Replay), is_wanted: bool) -> Worked {
+    let before = live.status();
+    let given = async {
+        if before.state == LifeState::Stopped {
+            live.start().await?;
+        }
+        live.send_task(task, replay).await
+    };
+    let failed = |error| TaskResult { error: Some(error), ..TaskResult::new(TaskStatus::Failed) };
+    let own = match given.await {
+        Ok(result) => result,
+        Err(LiveError::Start { problem, .. }) => failed(problem),
+        // Its part was stopped before it had an answer.
+        Err(LiveError::Over { .. }) => TaskResult::new(TaskStatus::Cancelled),
+        Err(error) => failed(TaskError::new(ErrorKind::Crash, chain(&error))),
+    };
+    let after = live.status();
+    let restarts = after.restarts.saturating_sub(before.restarts);
+    if is_wanted && after.state == LifeState::Idle {
+        return Worked { own: Ok(own), restarts, live: Some(live) };
+    }
+    live.end().await;
+    Worked { own: Ok(own), restarts, live: None }
 }
 
 /// Whether an agent failed before it had a session, in a way in which one that is too old does.

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use aiswitch_agent::{AgentId, PermissionMode};
+use aiswitch_agent::{AgentId, PermissionMode, Replay};
 use aiswitch_env::{EnvSnapshot, PresetName};
 use aiswitch_lock::{LockName, TIMEOUT_DEFAULT};
 use aiswitch_tokens::NanoUsd;
@@ -38,6 +38,8 @@ pub struct Plan {
     pub idle_timeout: Option<Duration>,
     /// What happens when an agent does not complete.
     pub on_failure: OnFailure,
+    /// Whether the task is given once more to an agent whose process ended while it worked on it.
+    pub replay: Replay,
     /// How the answers become one.
     pub aggregate: Aggregate,
     /// What the run has to itself: taken before anything starts, let go after the report.
@@ -63,6 +65,7 @@ impl Plan {
             timeout: None,
             idle_timeout: None,
             on_failure: OnFailure::Continue,
+            replay: Replay::Never,
             aggregate: Aggregate::List,
             locks: Vec::new(),
             lock_timeout: TIMEOUT_DEFAULT,
@@ -115,6 +118,15 @@ impl Plan {
     #[must_use]
     pub fn with_on_failure(mut self, on_failure: OnFailure) -> Self {
         self.on_failure = on_failure;
+        self
+    }
+
+    /// Sets whether the task is given once more to an agent whose process ended while it worked on it.
+    ///
+    /// Where the agent's process may do several tasks, that is; any other agent has failed by then.
+    #[must_use]
+    pub fn with_replay(mut self, replay: Replay) -> Self {
+        self.replay = replay;
         self
     }
 

@@ -57,6 +57,18 @@ impl Ready {
     }
 }
 
+impl Ready {
+    /// What would be started for a task of an agent whose process may do others afterwards.
+    ///
+    /// `None` also where nothing can be started, which is told when it is tried.
+    pub(crate) fn stays(&self, index: usize, task: &TaskSpec) -> Option<Launch> {
+        let ready = &self.agents[index];
+        let stays = ready.agent.profile().driver.stays();
+        let task = TaskSpec { model: ready.model.clone(), ..task.clone() };
+        stays.then(|| ready.launch(&task).ok().flatten()).flatten()
+    }
+}
+
 impl ReadyAgent {
     pub(crate) fn id(&self) -> &AgentId {
         &self.agent.profile().id

@@ -179,6 +179,9 @@ pub struct AgentReport {
     pub duration_ms: u64,
     /// How often its process was started again.
     pub restarts: u32,
+    /// How long it was paused since memory was short, in milliseconds; no time-out went on meanwhile.
+    #[serde(default)]
+    pub paused_ms: u64,
     /// Its process.
     pub pid: Option<u32>,
     /// What its processes were held together by: `pid_namespace`, `cgroup`, `guard` or `group`; `None` where it had none.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aiswitch_agent::{AgentEvent, AgentId, Guard, Limits, PermissionMode};
+use aiswitch_agent::{AgentEvent, AgentId, Guard, Limits, MemoryReading, Pace, PermissionMode};
 use aiswitch_env::{Redactor, RedactorStream};
 use aiswitch_lock::LockGuard;
 use aiswitch_tokens::{Cost, CostSource, NanoUsd, PriceList, ReservationId, UsageStore};
@@ -16,7 +16,6 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::aggregate::hand_over;
 use crate::audit::RunAudit;
 use crate::chain;
 use crate::clock;
@@ -25,18 +24,24 @@ use crate::event::EVENT_VERSION;
 use crate::heard::{Heard, Told, kind_of, masked_denial, masked_error, usage_of};
 use crate::held::{hold, limits};
 use crate::journal::Journal;
-use crate::part::{Part, PartEnd, Verdict, judge, run_part, with_hint};
+use crate::part::{PartDone, PartEnd, Verdict, judge, with_hint};
+use crate::pressure::Gauge;
+use crate::process_mark::ProcessMark;
 use crate::ready::Ready;
-use crate::state::{ProcessMark, State, prompt_start};
+use crate::run_store::prompt_start;
+use crate::state::State;
 use crate::used::record_of;
+use crate::warm::Pool;
 use crate::{
-    AgentRecord, AgentReport, OnFailure, Order, Outcome, Plan, RunEvent, RunEventKind, RunId, RunMode,
-    RunRecordSummary, RunReport, RunState,
+    AgentRecord, AgentReport, OnFailure, Order, Outcome, Plan, PressureLimits, RunEvent, RunEventKind, RunId,
+    RunMode, RunRecordSummary, RunReport, RunState,
 };
 
 mod begin;
 mod budget;
 mod finish;
+mod memory;
+mod start;
 
 /// How often the loop looks at the agents' memory, and writes the state files if need be.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -58,12 +63,17 @@ pub(crate) struct Start<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) ready: Ready,
     pub(crate) limits: Limits,
+    /// When memory is short, and where that is read.
+    pub(crate) pressure: PressureLimits,
+    pub(crate) proc: PathBuf,
     pub(crate) guard: Option<Guard>,
     /// Folders that no sandbox opens.
     pub(crate) hidden: Vec<PathBuf>,
     pub(crate) cancel: CancellationToken,
     /// Where it is kept; `None` keeps nothing.
     pub(crate) records: Option<Records>,
+    /// Where it is kept how the run is.
+    pub(crate) state: Option<State>,
     /// Where what the agents used is kept.
     pub(crate) usage: Option<Arc<dyn UsageStore>>,
     /// What tokens cost whose cost an agent does not tell.
@@ -74,7 +84,6 @@ pub(crate) struct Start<'a> {
 #[derive(Debug)]
 pub(crate) struct Records {
     pub(crate) journal: Journal,
-    pub(crate) state: State,
     pub(crate) audit: RunAudit,
 }
 
@@ -85,7 +94,11 @@ pub(crate) struct Run<'a, F> {
     slots: Vec<Slot>,
     /// The first agent that has not started; all behind it have not either.
     next: usize,
-    parts: JoinSet<PartEnd>,
+    parts: JoinSet<PartDone>,
+    /// Processes that may do another part.
+    pool: Pool,
+    /// Those that end; each gives what its agent told meanwhile.
+    ends: JoinSet<(usize, Vec<AgentEvent>)>,
     places: HashMap<Id, usize>,
     told: mpsc::Sender<(usize, AgentEvent)>,
     hearing: mpsc::Receiver<(usize, AgentEvent)>,
@@ -94,10 +107,12 @@ pub(crate) struct Run<'a, F> {
     halt: Option<Halt>,
     /// The plan's locks, let go when the run is dropped.
     held: Vec<LockGuard>,
-    saves: JoinSet<Result<(), HomeError>>,
+    saves: JoinSet<Result<Vec<String>, HomeError>>,
     state_changed: bool,
     seq: u64,
     warnings: Vec<String>,
+    /// How short memory is.
+    gauge: Gauge,
     on_event: F,
 }
 
@@ -135,6 +150,13 @@ struct Slot {
     output: RedactorStream,
     heard: Heard,
     started: Option<(Instant, DateTime<Utc>)>,
+    restarts: u32,
+    /// What pauses it, once it has started.
+    pace: Option<Pace>,
+    paused_at: Option<Instant>,
+    paused_ms: u64,
+    /// Why it was paused last.
+    paused_for: String,
     report: Option<AgentReport>,
     /// What was set aside for it.
     reserved: Option<ReservationId>,
@@ -152,6 +174,11 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
                 output,
                 heard: Heard::default(),
                 started: None,
+                restarts: 0,
+                pace: None,
+                paused_at: None,
+                paused_ms: 0,
+                paused_for: String::new(),
                 report: None,
                 reserved: None,
                 denied: None,
@@ -163,6 +190,8 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
             slots: slots.collect(),
             next: 0,
             parts: JoinSet::new(),
+            pool: Pool::default(),
+            ends: JoinSet::new(),
             places: HashMap::new(),
             told,
             hearing,
@@ -173,6 +202,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
             state_changed: false,
             seq: 0,
             warnings: Vec::new(),
+            gauge: Gauge::at(&start.pressure, MemoryReading::read(&start.proc)),
             on_event,
             start,
         }
@@ -199,10 +229,14 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
             // Events before ends, so that an agent's last words are heard before its end; the look is rare and short.
             tokio::select! {
                 biased;
-                _ = look.tick() => self.look(),
+                _ = look.tick() => {
+                    self.look();
+                    self.mind_memory();
+                }
                 _ = self.hearing.recv_many(&mut batch, EVENTS_PER_TURN) => {}
                 Some(saved) = self.saves.join_next() => self.saved(saved),
                 Some(written) = audited(&mut self.start.records) => self.audited(written),
+                Some(retired) = self.ends.join_next() => self.retired(retired),
                 Some(ended) = self.parts.join_next_with_id() => self.collect(ended),
                 () = self.start.cancel.cancelled(), if self.halt.is_none() => {}
             }
@@ -214,81 +248,6 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
             }
         }
         self.finish().await
-    }
-
-    /// Starts as many agents as may work now; after a halt, ends those that wait instead.
-    fn start_more(&mut self) {
-        self.notice_cancel();
-        self.check_budget();
-        let limit = match self.start.plan.order {
-            Order::Parallel { max_parallel } => max_parallel.get(),
-            Order::Sequential => 1,
-        };
-        while self.halt.is_none() && self.next < self.slots.len() && self.parts.len() < limit {
-            self.next += 1;
-            self.start_part(self.next - 1);
-        }
-    }
-
-    fn start_part(&mut self, index: usize) {
-        let id = self.id(index);
-        if let Some(reason) = self.slots[index].denied.take() {
-            let verdict = Verdict { outcome: Outcome::OverBudget, error: None, result: None };
-            let report = AgentReport { reason: Some(reason), ..self.report(index, verdict) };
-            self.end_judged(index, report);
-            return;
-        }
-        let prompt = self.prompt(index);
-        self.slots[index].started = Some((Instant::now(), clock::now()));
-        let ready = &self.start.ready.agents[index];
-        let driver = ready.agent.profile().driver.to_string();
-        self.tell(Some(index), RunEventKind::Started { driver });
-        let output_dir = match self.start.records.as_ref().map(|records| records.journal.agent_dir(&id)) {
-            Some(Ok(path)) => Some(path),
-            Some(Err(error)) => {
-                self.warn(format!("the raw output of agent `{id}` is not kept: {}", chain(&error)));
-                None
-            }
-            None => None,
-        };
-        let ready = &self.start.ready.agents[index];
-        let part = Part {
-            index,
-            agent: ready.agent.clone(),
-            task: self.start.ready.task(self.start.id, index, prompt),
-            environment: ready.environment.clone(),
-            limits: self.start.limits,
-            output_dir,
-            marker: format!("{}:{id}", self.start.id),
-            guard: self.start.guard.clone(),
-            hidden: self.start.hidden.clone(),
-            times: ready.times,
-            cancel: self.stop.child_token(),
-            told: self.told.clone(),
-        };
-        let place = self.parts.spawn(run_part(part)).id();
-        self.places.insert(place, index);
-        self.state_changed = true;
-    }
-
-    /// The prompt of an agent; one of a sequence is given the answers before it.
-    fn prompt(&mut self, index: usize) -> String {
-        let prompt = &self.start.plan.prompt;
-        if self.start.plan.order != Order::Sequential {
-            return prompt.clone();
-        }
-        let answers: Vec<(&AgentId, &str)> = self.slots[..index]
-            .iter()
-            .filter_map(|slot| slot.report.as_ref())
-            .filter(|report| report.status == Outcome::Completed)
-            .filter_map(|report| Some((&report.id, report.answer.as_deref()?)))
-            .collect();
-        let (prompt, cut) = hand_over(prompt, &answers);
-        let cut: Vec<AgentId> = cut.into_iter().cloned().collect();
-        for answer in cut {
-            self.warn(format!("the answer of agent `{answer}` was cut for agent `{}`", self.id(index)));
-        }
-        prompt
     }
 
     fn hear(&mut self, index: usize, event: AgentEvent) {
@@ -313,10 +272,10 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         }
     }
 
-    fn collect(&mut self, ended: Result<(Id, PartEnd), JoinError>) {
-        let (place, end) = match ended {
+    fn collect(&mut self, ended: Result<(Id, PartDone), JoinError>) {
+        let (place, done) = match ended {
             Ok(ended) => ended,
-            Err(error) => (error.id(), PartEnd::Panicked { message: panic_message(error) }),
+            Err(error) => (error.id(), PartEnd::Panicked { message: panic_message(error) }.into()),
         };
         // What the part told before its end is in the queue by now; what others tell meanwhile may wait.
         for _ in 0..self.hearing.len() {
@@ -331,7 +290,15 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         if !text.is_empty() {
             self.tell(Some(index), RunEventKind::Output { text });
         }
-        let mut verdict = judge(end);
+        self.end_pause(index);
+        self.tell_of_pauses(index);
+        self.slots[index].restarts = done.restarts;
+        if let Some(warm) = done.warm
+            && let Some(surplus) = self.pool.put(index, warm)
+        {
+            self.retire(vec![surplus]);
+        }
+        let mut verdict = judge(done.end);
         if matches!(self.halt, Some(Halt::Budget { .. })) && verdict.outcome == Outcome::Cancelled {
             verdict.outcome = Outcome::OverBudget;
         }
@@ -344,6 +311,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         let failed = report.status != Outcome::Completed;
         let halt = Halt::Failure { agent: report.id.clone(), outcome: report.status };
         self.end_part(index, report);
+        self.keep_one_going();
         if failed && self.halt.is_none() && self.start.plan.on_failure == OnFailure::Stop {
             self.halt(halt);
         }
@@ -359,7 +327,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         self.slots[index].report = Some(report.clone());
         self.state_changed = true;
         if let Some(records) = &self.start.records {
-            let path = records.state.home().agent_dir(&self.start.id, &report.id).join("stderr.log");
+            let path = records.journal.home().agent_dir(&self.start.id, &report.id).join("stderr.log");
             crate::log::tell_stderr(self.start.id, &report.id, &path);
         }
         self.tell(Some(index), RunEventKind::Ended { report: Box::new(report) });
@@ -391,7 +359,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
     fn report(&self, index: usize, Verdict { outcome, error, result }: Verdict) -> AgentReport {
         let ready = &self.start.ready.agents[index];
         let profile = ready.agent.profile();
-        let Slot { redactor, heard, started, .. } = &self.slots[index];
+        let Slot { redactor, heard, started, restarts, paused_ms, .. } = &self.slots[index];
         let masked = |text: &str| redactor.redact(text).into_owned();
         let result = result.as_ref();
         let partial = (outcome != Outcome::Completed && !heard.text.is_empty()).then_some(&heard.text);
@@ -422,7 +390,8 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
             started_at: started.map(|(_, at)| at),
             ended_at: started.map(|_| clock::now()),
             duration_ms: started.map_or(0, |(since, _)| clock::ms_since(since)),
-            restarts: 0,
+            restarts: *restarts,
+            paused_ms: *paused_ms,
             pid: heard.pid,
             held_by: heard.pid.map(|_| hold(self.start.guard.as_ref()).tier.to_string()),
             limits: limits(&profile.resources, ready.times, self.start.guard.as_ref()),
@@ -450,7 +419,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
     /// Starts writing the state files, if the run is kept.
     fn save(&mut self, report: Option<&RunReport>) {
         self.state_changed = false;
-        let Some(Records { state, .. }) = &self.start.records else { return };
+        let Some(state) = &self.start.state else { return };
         let process = ProcessMark::own();
         let agents = self.start.ready.agents.iter().zip(&self.slots).filter_map(|(ready, slot)| {
             let ((_, started_at), None) = (slot.started?, &slot.report) else { return None };
@@ -463,16 +432,18 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
                 process,
             })
         });
-        self.saves.spawn(state.clone().save(self.start.task_record(report), agents.collect()));
+        self.saves.spawn(state.clone().save(self.start.run_record(report), agents.collect()));
     }
 
-    fn saved(&mut self, saved: Result<Result<(), HomeError>, JoinError>) {
-        let problem = match saved {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => chain(&error),
-            Err(error) => panic_message(error),
+    fn saved(&mut self, saved: Result<Result<Vec<String>, HomeError>, JoinError>) {
+        let warnings = match saved {
+            Ok(Ok(warnings)) => warnings,
+            Ok(Err(error)) => vec![not_kept(&error)],
+            Err(error) => vec![format!("how the run is is not kept: {}", panic_message(error))],
         };
-        self.warn(format!("the state of the run is not kept: {problem}"));
+        for warning in warnings {
+            self.warn(warning);
+        }
     }
 
     fn audited(&mut self, written: Result<(), String>) {
@@ -522,8 +493,8 @@ impl Start<'_> {
         }
     }
 
-    /// The run's line in `tasks.json`; with a report when it has ended.
-    pub(crate) fn task_record(&self, report: Option<&RunReport>) -> RunRecordSummary {
+    /// How the run is; with a report when it has ended.
+    fn run_record(&self, report: Option<&RunReport>) -> RunRecordSummary {
         RunRecordSummary {
             run_id: self.id,
             status: report.map_or(RunState::Running, |report| RunState::Ended(report.status)),
@@ -533,9 +504,13 @@ impl Start<'_> {
             cwd: self.ready.cwd.clone(),
             started_at: self.started_at,
             duration_ms: report.map(|report| report.duration_ms),
-            process: ProcessMark::own(),
+            process: Some(ProcessMark::own()),
         }
     }
+}
+
+fn not_kept(error: &HomeError) -> String {
+    format!("how the run is is not kept: {}", chain(error))
 }
 
 /// Waits until some of the run's audit lines are written; `None` when there are none.

@@ -5,7 +5,8 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 
 use crate::error::HomeError;
-use crate::state::{read_agents, read_tasks};
+use crate::run_store::{RunState, RunStore, SqliteRunStore};
+use crate::state::TASKS_KEPT_MAX;
 use crate::{AgentRecord, Home, RunEvent, RunId, RunRecordSummary, RunReport};
 
 /// The runs that a home keeps, for those who look back.
@@ -19,24 +20,37 @@ impl<'a> Runs<'a> {
         Self { home }
     }
 
-    /// The last runs, the latest first; see [`TASKS_KEPT_MAX`](crate::TASKS_KEPT_MAX).
+    /// The last runs, at most [`TASKS_KEPT_MAX`](crate::TASKS_KEPT_MAX), the latest first.
     ///
-    /// A run whose process is gone without having ended it is [`Interrupted`](crate::RunState::Interrupted).
+    /// A run whose process is gone without having ended it is [`Interrupted`](RunState::Interrupted).
     ///
     /// # Errors
-    /// The file is damaged or cannot be read; a home without one has no runs.
+    /// The database is damaged or cannot be read; a home without one has no runs.
     pub fn list(self) -> Result<Vec<RunRecordSummary>, HomeError> {
-        self.home.check()?;
-        read_tasks(self.home)
+        let Some(store) = self.store()? else { return Ok(Vec::new()) };
+        let mut runs = store.runs(TASKS_KEPT_MAX)?;
+        for run in runs.iter_mut().filter(|run| run.is_left()) {
+            run.status = RunState::Interrupted;
+        }
+        Ok(runs)
     }
 
     /// The agents that work now, in all runs of this home.
     ///
     /// # Errors
-    /// The file is damaged or cannot be read; a home without one has no agents at work.
+    /// The database is damaged or cannot be read; a home without one has no agents at work.
     pub fn agents_at_work(self) -> Result<Vec<AgentRecord>, HomeError> {
+        let Some(store) = self.store()? else { return Ok(Vec::new()) };
+        let mut agents = store.agents()?;
+        agents.retain(|agent| agent.process.is_there());
+        Ok(agents)
+    }
+
+    /// The store of this home; `None` before its first run.
+    fn store(self) -> Result<Option<SqliteRunStore>, HomeError> {
         self.home.check()?;
-        read_agents(self.home)
+        let path = self.home.runs_file();
+        Ok(path.exists().then(|| SqliteRunStore::at(path)))
     }
 
     /// The run that is meant: `last`, a whole name, or the start of one that fits no other.
@@ -86,7 +100,8 @@ impl<'a> Runs<'a> {
         Ok(Events { path, lines: BufReader::new(file), line: 0 })
     }
 
-    fn folders(self) -> Result<Vec<RunId>, HomeError> {
+    /// The runs that have a folder, in no order.
+    pub(crate) fn folders(self) -> Result<Vec<RunId>, HomeError> {
         self.home.check()?;
         let path = self.home.runs_dir();
         let entries = match std::fs::read_dir(&path) {

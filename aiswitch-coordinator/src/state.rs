@@ -1,318 +1,248 @@
-//! `state/agents.json` and `state/tasks.json`: what runs now, and what ran lately.
+//! How runs are kept: the run store, and the files in a home that show it to people and scripts.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aiswitch_agent::{AgentId, reclaim};
-use aiswitch_lock::{LockManager, LockName, LockOptions, replace_file};
-use chrono::{DateTime, Utc};
-use rustix::io::Errno;
-use rustix::process::{Pid, test_kill_process};
-use serde::de::DeserializeOwned;
+use aiswitch_agent::reclaim;
+use aiswitch_lock::{FileLockManager, LockManager, LockName, LockOptions, replace_file};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::error::HomeError;
 use crate::home::FILE_MODE;
-use crate::{Home, RunId, RunMode, RunStatus};
+use crate::run_store::{AgentRecord, RunRecordSummary, RunStore, SqliteRunStore};
+use crate::{Home, RunId, chain, clock};
 
-/// How many runs `tasks.json` keeps; the folders of older ones stay.
+/// How many runs `tasks.json` shows; the run store and the folders of runs keep older ones too.
 pub const TASKS_KEPT_MAX: usize = 200;
 
-/// How much of a prompt `tasks.json` keeps, in bytes.
-pub const PROMPT_START_BYTES_MAX: usize = 200;
+/// The version of the form of all views.
+const VIEW_VERSION: u32 = 1;
 
-/// The version of both files' form.
-const STATE_VERSION: u32 = 1;
-
-/// How long the lock of both files is waited for; whoever holds it writes two small files.
+/// How long the lock of the views is waited for; whoever holds it writes a few small files.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// One run of `tasks.json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct RunRecordSummary {
-    /// The run.
-    pub run_id: RunId,
-    /// How it is, or ended.
-    pub status: RunState,
-    /// Whether its agents worked side by side or one after the other.
-    pub mode: RunMode,
-    /// Its agents, in the order of the plan.
-    pub agents: Vec<AgentId>,
-    /// The start of its prompt: the first line, at most [`PROMPT_START_BYTES_MAX`] bytes.
-    pub prompt_start: String,
-    /// The folder that the agents worked in.
-    pub cwd: PathBuf,
-    /// When it started.
-    pub started_at: DateTime<Utc>,
-    /// How long it took, in milliseconds; `None` until it ends.
-    pub duration_ms: Option<u64>,
-    /// The process that does it, or did.
-    pub process: ProcessMark,
-}
-
-/// How a run is, or ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum RunState {
-    /// It goes on.
-    Running,
-    /// Its process ended before it did.
-    Interrupted,
-    /// It ended.
-    #[serde(untagged)]
-    Ended(RunStatus),
-}
-
-/// One agent of `agents.json`: it works now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AgentRecord {
-    /// The agent.
-    pub agent: AgentId,
-    /// Its run.
-    pub run_id: RunId,
-    /// How it is driven.
-    pub driver: String,
-    /// Its process, once it has one.
-    pub pid: Option<u32>,
-    /// When its part started.
-    pub started_at: DateTime<Utc>,
-    /// The process that runs it.
-    pub process: ProcessMark,
-}
-
-/// A process, told apart from a later one with the same number by the time at which it started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct ProcessMark {
-    /// Its number.
-    pub pid: u32,
-    /// When it started, in clock ticks since the start of the system; `None` where it is not told.
-    pub started_ticks: Option<u64>,
-}
-
-impl ProcessMark {
-    /// The process that runs this code.
-    pub(crate) fn own() -> Self {
-        let pid = std::process::id();
-        let started_ticks = match look_up(pid) {
-            Presence::Since(ticks) => Some(ticks),
-            Presence::Gone | Presence::Untold => None,
-        };
-        Self { pid, started_ticks }
-    }
-
-    /// Whether it is there; a number that cannot be looked up counts as a process that is there.
-    pub(crate) fn is_there(self) -> bool {
-        match (look_up(self.pid), self.started_ticks) {
-            (Presence::Gone, _) => false,
-            (Presence::Since(now), Some(then)) => now == then,
-            (Presence::Since(_), None) | (Presence::Untold, _) => true,
-        }
-    }
-}
-
-/// What the system tells about a process number.
-enum Presence {
-    Gone,
-    /// A process that started at this clock tick.
-    Since(u64),
-    /// There is one, or may be one.
-    Untold,
-}
-
-fn look_up(pid: u32) -> Presence {
-    let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    if !number.is_some_and(|number| test_kill_process(number) != Err(Errno::SRCH)) {
-        return Presence::Gone;
-    }
-    // Linux alone tells more.
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
-        return Presence::Untold;
-    };
-    // proc_pid_stat(5): the name stands in brackets and may hold any character; behind it come the state, which is
-    // field 3, and more, of which field 22 is the start.
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace().collect();
-    match (fields.first(), fields.get(19).and_then(|ticks| ticks.parse().ok())) {
-        (Some(&("Z" | "X")), _) => Presence::Gone,
-        (_, Some(ticks)) => Presence::Since(ticks),
-        (_, None) => Presence::Untold,
-    }
-}
-
-/// The start of a prompt as `tasks.json` keeps it.
-pub(crate) fn prompt_start(prompt: &str) -> String {
-    let line = prompt.trim_start().lines().next().unwrap_or_default();
-    line[..line.floor_char_boundary(PROMPT_START_BYTES_MAX)].to_owned()
-}
-
-/// The lock that all writers of the two files take.
+/// The lock that all writers of views take.
 pub(crate) fn state_lock() -> LockName {
     LockName::Resource("aiswitch/state".to_owned())
 }
 
-/// The two files, and the lock that all their writers take.
+/// The run store, and the views of it.
 #[derive(Clone, Debug)]
 pub(crate) struct State {
-    home: Home,
-    locks: Arc<dyn LockManager>,
+    store: Arc<dyn RunStore>,
+    files: Option<StateFiles>,
+}
+
+/// The files of the state, which all their writers change under one lock.
+#[derive(Clone, Debug)]
+pub(crate) struct StateFiles {
+    pub(crate) home: Home,
+    pub(crate) locks: Arc<dyn LockManager>,
+}
+
+/// What was found of runs whose process is gone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reclaimed {
+    pub(crate) runs: Vec<RunId>,
+    /// How many processes they had left, which are dead now.
+    pub(crate) processes: usize,
 }
 
 impl State {
-    pub(crate) fn new(home: Home, locks: Arc<dyn LockManager>) -> Self {
-        Self { home, locks }
+    pub(crate) fn new(store: Arc<dyn RunStore>, files: Option<StateFiles>) -> Self {
+        Self { store, files }
     }
 
-    /// Ends what is left of runs whose process is gone, writes down that they were interrupted, and names them with how
-    /// many processes were found.
-    pub(crate) async fn reclaim(self) -> Result<(Vec<RunId>, usize), HomeError> {
-        let path = self.home.tasks_file();
-        self.locked(move |home| {
-            let mut tasks = read_entries(&home.tasks_file(), "tasks")?;
-            let mut runs = Vec::new();
-            for task in &mut tasks {
-                let is_gone =
-                    |process| ProcessMark::deserialize(process).is_ok_and(|process| !process.is_there());
-                if task["status"] == "running" && is_gone(&task["process"]) {
-                    runs.extend(RunId::deserialize(&task["run_id"]));
-                    task["status"] = "interrupted".into();
-                }
+    /// The run store and the files of a home that no run uses now.
+    pub(crate) fn of_home(home: &Home) -> Result<Self, HomeError> {
+        let locks = FileLockManager::open(home.locks_dir()).map_err(HomeError::Lock)?;
+        let store = Arc::new(SqliteRunStore::at(home.runs_file()));
+        Ok(Self::new(store, Some(StateFiles { home: home.clone(), locks: Arc::new(locks) })))
+    }
+
+    /// Ends what is left of runs whose process is gone, and writes down that they were interrupted.
+    ///
+    /// # Cancel safety
+    /// What was begun is done to its end.
+    pub(crate) async fn reclaim(self) -> Result<Reclaimed, HomeError> {
+        let act = move || {
+            let left: Vec<RunId> =
+                self.store.running()?.iter().filter(|run| run.is_left()).map(|run| run.run_id).collect();
+            if left.is_empty() {
+                return Ok(Reclaimed::default());
             }
-            if runs.is_empty() {
-                return Ok((runs, 0));
-            }
-            let names: Vec<String> = runs.iter().map(ToString::to_string).collect();
-            let found = reclaim(names.iter().map(String::as_str));
-            write_entries(&path, "tasks", &tasks)?;
-            Ok((runs, found))
-        })
-        .await
+            let names: Vec<String> = left.iter().map(ToString::to_string).collect();
+            let processes = reclaim(names.iter().map(String::as_str));
+            // Last, so that whoever is killed before it leaves the rest to the next.
+            self.store.interrupt(&left)?;
+            Ok(Reclaimed { runs: left, processes })
+        };
+        on_a_thread(act).await
     }
 
-    /// The keeper of the lock.
-    pub(crate) fn locks(&self) -> Arc<dyn LockManager> {
-        Arc::clone(&self.locks)
+    /// Has the views show what the store holds.
+    ///
+    /// # Cancel safety
+    /// What was begun is done to its end.
+    pub(crate) async fn show(self) -> Result<(), HomeError> {
+        match self.files {
+            Some(files) => files.refresh(self.store).await.map(drop),
+            None => Ok(()),
+        }
     }
 
-    /// The home of both files.
-    pub(crate) fn home(&self) -> &Home {
-        &self.home
-    }
-
-    /// Writes what one run has to say into both files; what others wrote stays.
+    /// Keeps what one run has to say, and shows it; tells what could not be shown.
+    ///
+    /// # Cancel safety
+    /// What was begun is done to its end.
     pub(crate) async fn save(
         self,
-        task: RunRecordSummary,
+        run: RunRecordSummary,
         agents: Vec<AgentRecord>,
-    ) -> Result<(), HomeError> {
-        self.locked(move |home| {
-            write_tasks(&home.tasks_file(), &task)
-                .and_then(|()| write_agents(&home.agents_file(), task.run_id, &agents))
+    ) -> Result<Vec<String>, HomeError> {
+        let store = Arc::clone(&self.store);
+        on_a_thread(move || store.save(&run, &agents)).await?;
+        let Some(files) = self.files else { return Ok(Vec::new()) };
+        Ok(match files.refresh(self.store).await {
+            Ok(replaced) => replaced.iter().map(Replaced::to_string).collect(),
+            Err(error) => vec![format!("the views of the state are not written: {}", chain(&error))],
         })
-        .await
+    }
+}
+
+impl StateFiles {
+    /// Has the files show what the store holds; names those that were damaged before.
+    async fn refresh(self, store: Arc<dyn RunStore>) -> Result<Vec<Replaced>, HomeError> {
+        // The store is read with the lock, so that a view never goes back.
+        self.locked(move |home| show(home, store.as_ref())).await
     }
 
-    /// Does something with the files while no other process does.
+    /// Does something with the files of the state while no other process does.
+    ///
+    /// # Cancel safety
+    /// What was begun is done to its end, with the lock.
     pub(crate) async fn locked<T: Send + 'static>(
         self,
         act: impl FnOnce(&Home) -> Result<T, HomeError> + Send + 'static,
     ) -> Result<T, HomeError> {
         let options = LockOptions::new().with_timeout(LOCK_TIMEOUT).with_purpose("state files");
         let guard = self.locks.acquire(&state_lock(), &options).await.map_err(HomeError::Lock)?;
-        let (path, home) = (self.home.state_dir(), self.home);
-        let act = move || {
-            let done = act(&home);
+        on_a_thread(move || {
+            let done = act(&self.home);
             drop(guard);
             done
-        };
-        // The writes wait for the disk. Who drops this future leaves them to their end, with the lock.
-        match tokio::task::spawn_blocking(act).await {
-            Ok(done) => done,
-            Err(error) => Err(HomeError::io("write", path)(std::io::Error::other(error))),
-        }
+        })
+        .await
     }
 }
 
-fn write_tasks(path: &Path, task: &RunRecordSummary) -> Result<(), HomeError> {
-    let mut tasks = read_entries(path, "tasks")?;
-    let entry = serde_json::to_value(task).expect("a record has string keys and UTF-8 paths");
-    match tasks.iter_mut().find(|other| other["run_id"] == entry["run_id"]) {
-        Some(own) => *own = entry,
-        None => tasks.push(entry),
+/// Work that waits for the disk.
+pub(crate) async fn on_a_thread<T: Send + 'static>(
+    act: impl FnOnce() -> Result<T, HomeError> + Send + 'static,
+) -> Result<T, HomeError> {
+    match tokio::task::spawn_blocking(act).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
-    let surplus = tasks.len().saturating_sub(TASKS_KEPT_MAX);
-    tasks.drain(..surplus);
-    write_entries(path, "tasks", &tasks)
 }
 
-fn write_agents(path: &Path, run: RunId, agents: &[AgentRecord]) -> Result<(), HomeError> {
-    let kept = read_entries(path, "agents")?;
-    let mut all = kept.clone();
-    let run = run.to_string();
-    all.retain(|other| {
-        let process = ProcessMark::deserialize(&other["process"]);
-        other["run_id"] != *run && process.is_ok_and(ProcessMark::is_there)
-    });
-    all.extend(
-        agents
-            .iter()
-            .map(|agent| serde_json::to_value(agent).expect("a record has string keys and UTF-8 paths")),
-    );
-    // A write waits for the disk, and most runs end before they have agents at work to tell of.
-    if all == kept && path.exists() { Ok(()) } else { write_entries(path, "agents", &all) }
-}
-
-/// The runs of `tasks.json`, the latest first; one whose process is gone is interrupted.
-pub(crate) fn read_tasks(home: &Home) -> Result<Vec<RunRecordSummary>, HomeError> {
-    let mut tasks: Vec<RunRecordSummary> = typed(&home.tasks_file(), "tasks")?;
-    for task in &mut tasks {
-        if task.status == RunState::Running && !task.process.is_there() {
-            task.status = RunState::Interrupted;
-        }
+/// Has every view show what the store holds; names those that were damaged before.
+fn show(home: &Home, store: &dyn RunStore) -> Result<Vec<Replaced>, HomeError> {
+    let mut replaced = Vec::new();
+    for (path, name, list) in shown(home, store)? {
+        replaced.extend(write_view(&path, name, &list)?);
     }
-    tasks.sort_by_key(|task| std::cmp::Reverse(task.run_id));
-    Ok(tasks)
+    Ok(replaced)
 }
 
-/// The agents of `agents.json` whose run's process is there.
-pub(crate) fn read_agents(home: &Home) -> Result<Vec<AgentRecord>, HomeError> {
-    let mut agents: Vec<AgentRecord> = typed(&home.agents_file(), "agents")?;
-    agents.retain(|agent| agent.process.is_there());
-    Ok(agents)
-}
-
-fn typed<T: DeserializeOwned>(path: &Path, list: &str) -> Result<Vec<T>, HomeError> {
-    read_entries(path, list)?
-        .into_iter()
-        .map(serde_json::from_value)
-        .collect::<Result<_, _>>()
-        .map_err(|source| HomeError::Damaged { path: path.to_owned(), line: source.line(), source })
-}
-
-/// The entries as they stand, so that a writer keeps what it does not know; none without a file.
-fn read_entries(path: &Path, list: &str) -> Result<Vec<Value>, HomeError> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(HomeError::io("read", path)(error)),
+/// The views that are there and do not show what the store holds.
+pub(crate) fn are_views_behind(home: &Home, store: &dyn RunStore) -> Result<Vec<PathBuf>, HomeError> {
+    let is_behind = |(path, name, list): &(PathBuf, &str, Value)| match View::read(path) {
+        Ok(Some(view)) => view.v <= VIEW_VERSION && view.lists.get(*name) != Some(list),
+        Ok(None) => false,
+        Err(_) => true,
     };
-    let damaged =
-        |source: serde_json::Error| HomeError::Damaged { path: path.to_owned(), line: source.line(), source };
-    let mut document: serde_json::Map<String, Value> = serde_json::from_str(&text).map_err(damaged)?;
-    let version = u32::deserialize(document.get("v").unwrap_or(&Value::Null)).map_err(damaged)?;
-    if version != STATE_VERSION {
-        return Err(HomeError::Version { path: path.to_owned(), version });
-    }
-    Vec::deserialize(document.remove(list).unwrap_or(Value::Null)).map_err(damaged)
+    Ok(shown(home, store)?.into_iter().filter(is_behind).map(|(path, ..)| path).collect())
 }
 
-fn write_entries(path: &Path, list: &str, entries: &[Value]) -> Result<(), HomeError> {
-    let document = serde_json::json!({"v": STATE_VERSION, list: entries});
+/// What each view is to show: its file, the name of its list, and the list.
+fn shown(home: &Home, store: &dyn RunStore) -> Result<[(PathBuf, &'static str, Value); 2], HomeError> {
+    let mut tasks = store.runs(TASKS_KEPT_MAX)?;
+    tasks.reverse();
+    let mut agents = store.agents()?;
+    agents.retain(|agent| agent.process.is_there());
+    Ok([(home.tasks_file(), "tasks", value(&tasks)), (home.agents_file(), "agents", value(&agents))])
+}
+
+fn value(list: &impl Serialize) -> Value {
+    serde_json::to_value(list).expect("a record has string keys and UTF-8 paths")
+}
+
+/// A view that was damaged, and was written anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Replaced {
+    path: PathBuf,
+    line: usize,
+}
+
+impl std::fmt::Display for Replaced {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}` was damaged at line {}, and was written anew", self.path.display(), self.line)
+    }
+}
+
+/// A view as it stands.
+#[derive(Deserialize)]
+struct View {
+    v: u32,
+    #[serde(default)]
+    generation: u64,
+    #[serde(flatten)]
+    lists: Map<String, Value>,
+}
+
+impl View {
+    /// The view in a file; `None` where there is none.
+    fn read(path: &Path) -> Result<Option<Self>, HomeError> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(HomeError::io("read", path)(error)),
+        };
+        let damaged = |source: serde_json::Error| HomeError::Damaged {
+            path: path.to_owned(),
+            line: source.line(),
+            source,
+        };
+        serde_json::from_str(&text).map(Some).map_err(damaged)
+    }
+}
+
+/// Writes a list into a view, one generation on, unless it stands there already.
+///
+/// The caller holds the lock of the views and has made the list with it. A view of a later version is left alone.
+fn write_view(path: &Path, name: &str, list: &Value) -> Result<Option<Replaced>, HomeError> {
+    let (generation, replaced) = match View::read(path) {
+        Ok(None) => (0, None),
+        Ok(Some(View { v: version, .. })) if version > VIEW_VERSION => {
+            return Err(HomeError::Version { path: path.to_owned(), version });
+        }
+        Ok(Some(view)) if view.lists.get(name) == Some(list) => return Ok(None),
+        Ok(Some(view)) => (view.generation, None),
+        Err(HomeError::Damaged { path, line, .. }) => (0, Some(Replaced { path, line })),
+        Err(error) => return Err(error),
+    };
+    let document = serde_json::json!({
+        "v": VIEW_VERSION,
+        "generation": generation + 1,
+        "as_of": clock::now(),
+        name: list,
+    });
     let mut text = serde_json::to_vec_pretty(&document).expect("a JSON value can be written");
     text.push(b'\n');
     replace_file(path, &text, FILE_MODE)
-        .map_err(|source| HomeError::Replace { path: path.to_owned(), source })
+        .map_err(|source| HomeError::Replace { path: path.to_owned(), source })?;
+    Ok(replaced)
 }

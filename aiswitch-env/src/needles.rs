@@ -165,6 +165,7 @@ fn forms(secret: &str) -> Vec<(SecretForm, Zeroizing<Vec<u8>>)> {
     for kept in ["-._~", "-._~/", "-._~!*'()", "-._~!*'();,/?:@&=+$#", "-._* "] {
         forms.extend([true, false].map(|is_upper| (SecretForm::Url, percent(secret, kept, is_upper))));
     }
+    forms.extend([false, true].map(|is_upper| (SecretForm::Hex, hex(secret, is_upper))));
     for offset in 0..BLOCK_BYTES {
         let mut data = vec![0; offset];
         data.extend_from_slice(secret.as_bytes());
@@ -175,6 +176,13 @@ fn forms(secret: &str) -> Vec<(SecretForm, Zeroizing<Vec<u8>>)> {
         }
     }
     forms.into_iter().map(|(form, text)| (form, Zeroizing::new(text.into_bytes()))).collect()
+}
+
+/// Text in hexadecimal.
+fn hex(text: &str, is_upper: bool) -> String {
+    let halves = text.bytes().flat_map(|byte| [byte >> 4, byte & 15]).map(u32::from);
+    let digits = halves.map(|half| char::from_digit(half, 16).expect("half a byte is below 16"));
+    digits.map(|digit| if is_upper { digit.to_ascii_uppercase() } else { digit }).collect()
 }
 
 /// Text as it stands between the quotes of a JSON string.

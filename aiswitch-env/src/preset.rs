@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
 use crate::environment::is_dangerous;
@@ -62,6 +64,9 @@ impl fmt::Display for PresetName {
 
 /// The longest value of a variable, in bytes.
 pub const VALUE_BYTES_MAX: u64 = 64 * 1024;
+
+/// The permission bits with which others may write a file.
+const OTHERS_WRITE: u32 = 0o022;
 
 /// What the keys of providers start with.
 const KEY_STARTS: &[&str] = &["sk-", "AIza", "ghp_", "github_pat_", "gsk_", "xai-", "Bearer "];
@@ -193,14 +198,16 @@ pub(crate) fn origin_of_url(url: &str) -> String {
 /// The text of a regular file that a preset takes a value from.
 ///
 /// # Errors
-/// It is no regular file, has more than [`VALUE_BYTES_MAX`] bytes, is not UTF-8, or cannot be read.
+/// It is no regular file, others could change it, it has more than [`VALUE_BYTES_MAX`] bytes, is not UTF-8, or cannot be
+/// read.
 pub fn read_value(path: &Path) -> io::Result<String> {
     // Opening a pipe would wait for its writer.
-    if !path.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
-    }
+    check_file(&path.metadata()?)?;
+    let file = File::open(path)?;
+    // What was looked at may have been replaced before it was opened.
+    check_file(&file.metadata()?)?;
     let mut text = String::new();
-    File::open(path)?.take(VALUE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    file.take(VALUE_BYTES_MAX + 1).read_to_string(&mut text)?;
     if text.len() as u64 > VALUE_BYTES_MAX {
         return Err(io::Error::new(
             io::ErrorKind::FileTooLarge,
@@ -208,6 +215,23 @@ pub fn read_value(path: &Path) -> io::Result<String> {
         ));
     }
     Ok(text)
+}
+
+/// Whether nobody could have changed a file but its user and root; what a link leads to counts, not the link.
+///
+/// Who else may read it is not looked at: what systems mount for secrets is often for a whole group.
+fn check_file(found: &Metadata) -> io::Result<()> {
+    let wrong = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    if !found.is_file() {
+        return wrong("it is not a regular file");
+    }
+    if found.mode() & OTHERS_WRITE != 0 {
+        return wrong("others could change it: chmod go-w");
+    }
+    if found.uid() != 0 && found.uid() != geteuid().as_raw() {
+        return wrong("it belongs to another user");
+    }
+    Ok(())
 }
 
 /// Checks what a preset's variable is called.

@@ -22,8 +22,8 @@ const READ_BYTES: usize = 256 * 1024;
 
 /// What masks known secrets in any text or stream of bytes.
 ///
-/// Each secret is known in its own form, in base64 (both alphabets, wherever it lies in the encoded text), escaped for
-/// URLs and escaped for JSON. Where occurrences overlap, all that they cover is masked as one. At the end of a text, a
+/// Each secret is known in its own form, in base64 (both alphabets, wherever it lies in the encoded text), in hexadecimal
+/// (small or capital letters), escaped for URLs and escaped for JSON. Where occurrences overlap, all that they cover is masked as one. At the end of a text, a
 /// cut occurrence of at least [`SECRET_BYTES_MIN`] bytes is masked too, for texts that were cut before they came here.
 #[derive(Clone, Default)]
 pub struct Redactor {
@@ -111,6 +111,8 @@ pub enum SecretForm {
     Url,
     /// In base64, by itself or within longer data.
     Base64,
+    /// In hexadecimal, by itself or within longer data.
+    Hex,
 }
 
 impl fmt::Display for SecretForm {
@@ -120,6 +122,7 @@ impl fmt::Display for SecretForm {
             Self::Json => "json",
             Self::Url => "url",
             Self::Base64 => "base64",
+            Self::Hex => "hex",
         })
     }
 }

@@ -174,6 +174,11 @@ pub enum FolderProblem {
         /// That user's number.
         uid: u32,
     },
+    /// Its file system is one of several machines, where a lock of one does not bind the others.
+    Network {
+        /// What the file system is called.
+        kind: &'static str,
+    },
 }
 
 impl fmt::Display for FolderProblem {
@@ -185,6 +190,11 @@ impl fmt::Display for FolderProblem {
                 write!(f, "others may write to it (mode {mode:03o}); run chmod 700 on it")
             }
             Self::ForeignOwner { uid } => write!(f, "it belongs to user {uid}; use a folder of your own"),
+            Self::Network { kind } => write!(
+                f,
+                "it is on a file system of several machines ({kind}), where a lock of one does not bind the others; \
+                 use a folder on a local disk"
+            ),
         }
     }
 }

@@ -13,6 +13,7 @@ mod manager;
 mod mark;
 mod memory;
 mod name;
+mod network;
 mod options;
 mod queue;
 mod replace;

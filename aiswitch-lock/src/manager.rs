@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use crate::{Capabilities, CleanupReport, LockError, LockGuard, LockInfo, LockName, LockOptions};
+use crate::wait::{Attempt, wait, wait_blocking};
+use crate::{Capabilities, CleanupReport, LockError, LockGuard, LockInfo, LockName, LockOptions, clock};
 
 /// A keeper of named locks, for async callers.
 ///
@@ -23,6 +24,42 @@ use crate::{Capabilities, CleanupReport, LockError, LockGuard, LockInfo, LockNam
 /// | [`Hold::loss`](crate::Hold::loss) | the file was replaced | never, but for `release_all` | the renewal of the lease failed |
 /// | [`Capabilities::lease`] | `None` | `None` | the lease's time to live |
 /// | fencing, fair, shared | yes, yes, yes | yes, yes, yes | yes, yes, no |
+///
+/// The part of a lease that is its own: a hold that can be lost, which its guard reports.
+///
+/// ```
+/// use aiswitch_lock::{Hold, LockError, LockGuard, LockMode, LockName, LossReason};
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicBool, Ordering};
+///
+/// /// A key in a store of another machine, which goes when its lease is not renewed in time.
+/// struct Leased {
+///     name: LockName,
+///     create_revision: u64,
+///     /// Set by whoever renews the lease, once that failed.
+///     expired: Arc<AtomicBool>,
+/// }
+///
+/// impl Hold for Leased {
+///     fn name(&self) -> &LockName {
+///         &self.name
+///     }
+///     fn fencing_token(&self) -> u64 {
+///         self.create_revision
+///     }
+///     fn loss(&self) -> Option<LossReason> {
+///         self.expired.load(Ordering::Acquire).then_some(LossReason::LeaseExpired)
+///     }
+/// }
+///
+/// let expired = Arc::new(AtomicBool::new(false));
+/// let hold = Leased { name: LockName::Global, create_revision: 7, expired: Arc::clone(&expired) };
+/// let guard = LockGuard::new(LockMode::Exclusive, hold);
+/// guard.verify()?;
+/// expired.store(true, Ordering::Release);
+/// assert!(matches!(guard.verify(), Err(LockError::Lost { reason: LossReason::LeaseExpired, .. })));
+/// # Ok::<(), LockError>(())
+/// ```
 #[async_trait]
 pub trait LockManager: fmt::Debug + Send + Sync {
     /// Waits for a lock and takes it.
@@ -188,6 +225,76 @@ pub trait BlockingLockManager: fmt::Debug + Send + Sync {
 
     /// What this kind of lock can do.
     fn capabilities(&self) -> Capabilities;
+}
+
+/// A kind of lock whose every step but waiting is done at once, so that async and blocking callers go the same way.
+pub(crate) trait Immediate: BlockingLockManager {
+    type Attempt: Attempt + Send;
+
+    /// Takes a lock at once if that is likely to do, and else begins to wait for it at `now`.
+    fn begin(
+        &self,
+        name: &LockName,
+        options: &LockOptions,
+        now: impl FnOnce() -> Instant,
+    ) -> Result<Begun<Self::Attempt>, LockError>;
+}
+
+/// How far an acquire came without waiting.
+pub(crate) enum Begun<A> {
+    Taken(LockGuard),
+    Waits(A),
+}
+
+/// The blocking face of an acquire.
+#[inline]
+pub(crate) fn acquire_blocking(
+    locks: &impl Immediate,
+    name: &LockName,
+    options: &LockOptions,
+) -> Result<LockGuard, LockError> {
+    match locks.begin(name, options, clock::now)? {
+        Begun::Taken(guard) => Ok(guard),
+        Begun::Waits(attempt) => wait_blocking(attempt),
+    }
+}
+
+#[async_trait]
+impl<M: Immediate> LockManager for M {
+    async fn acquire(&self, name: &LockName, options: &LockOptions) -> Result<LockGuard, LockError> {
+        match self.begin(name, options, || tokio::time::Instant::now().into_std())? {
+            Begun::Taken(guard) => Ok(guard),
+            Begun::Waits(attempt) => wait(attempt).await,
+        }
+    }
+
+    async fn try_acquire(
+        &self,
+        name: &LockName,
+        options: &LockOptions,
+    ) -> Result<Option<LockGuard>, LockError> {
+        BlockingLockManager::try_acquire(self, name, options)
+    }
+
+    async fn inspect(&self, name: &LockName) -> Result<LockInfo, LockError> {
+        BlockingLockManager::inspect(self, name)
+    }
+
+    async fn list(&self) -> Result<Vec<LockInfo>, LockError> {
+        BlockingLockManager::list(self)
+    }
+
+    async fn release_all(&self) -> Result<usize, LockError> {
+        BlockingLockManager::release_all(self)
+    }
+
+    async fn cleanup_stale_locks(&self, unused_for: Duration) -> Result<CleanupReport, LockError> {
+        BlockingLockManager::cleanup_stale_locks(self, unused_for)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        BlockingLockManager::capabilities(self)
+    }
 }
 
 /// The order in which several locks are taken, and the time left for them.

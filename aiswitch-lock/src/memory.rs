@@ -5,16 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-
 use crate::identity::Identity;
+use crate::manager::{Begun, Immediate, acquire_blocking};
 use crate::options::PRIORITY_STEP_DEFAULT;
 use crate::queue::{Claim, Holder, Place, Queue, Role};
-use crate::wait::{Attempt, Park, wait, wait_blocking};
+use crate::wait::{Attempt, Park};
 use crate::{
     BlockingLockManager, Capabilities, CleanupReport, DeadlockLink, Hold, HolderInfo, HolderProcess,
-    LockError, LockGuard, LockInfo, LockManager, LockMode, LockName, LockOptions, LockState, LossReason,
-    clock, queue,
+    LockError, LockGuard, LockInfo, LockMode, LockName, LockOptions, LockState, LossReason, clock, queue,
 };
 
 /// Named locks within one process: the same order of service and the same guards as with files, without files.
@@ -98,44 +96,22 @@ impl Default for MemoryLockManager {
     }
 }
 
-#[async_trait]
-impl LockManager for MemoryLockManager {
-    async fn acquire(&self, name: &LockName, options: &LockOptions) -> Result<LockGuard, LockError> {
-        wait(self.start(name, options, tokio::time::Instant::now().into_std())?).await
-    }
+impl Immediate for MemoryLockManager {
+    type Attempt = MemoryAttempt;
 
-    async fn try_acquire(
+    fn begin(
         &self,
         name: &LockName,
         options: &LockOptions,
-    ) -> Result<Option<LockGuard>, LockError> {
-        BlockingLockManager::try_acquire(self, name, options)
-    }
-
-    async fn inspect(&self, name: &LockName) -> Result<LockInfo, LockError> {
-        BlockingLockManager::inspect(self, name)
-    }
-
-    async fn list(&self) -> Result<Vec<LockInfo>, LockError> {
-        BlockingLockManager::list(self)
-    }
-
-    async fn release_all(&self) -> Result<usize, LockError> {
-        BlockingLockManager::release_all(self)
-    }
-
-    async fn cleanup_stale_locks(&self, unused_for: Duration) -> Result<CleanupReport, LockError> {
-        BlockingLockManager::cleanup_stale_locks(self, unused_for)
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        BlockingLockManager::capabilities(self)
+        now: impl FnOnce() -> Instant,
+    ) -> Result<Begun<MemoryAttempt>, LockError> {
+        self.start(name, options, now()).map(Begun::Waits)
     }
 }
 
 impl BlockingLockManager for MemoryLockManager {
     fn acquire(&self, name: &LockName, options: &LockOptions) -> Result<LockGuard, LockError> {
-        wait_blocking(self.start(name, options, clock::now())?)
+        acquire_blocking(self, name, options)
     }
 
     fn try_acquire(&self, name: &LockName, options: &LockOptions) -> Result<Option<LockGuard>, LockError> {
@@ -182,7 +158,7 @@ impl BlockingLockManager for MemoryLockManager {
     }
 }
 
-struct MemoryAttempt {
+pub(crate) struct MemoryAttempt {
     table: Arc<Mutex<Table>>,
     identity: Identity,
     name: LockName,

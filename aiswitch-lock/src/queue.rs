@@ -287,9 +287,14 @@ mod tests {
         change(queue, |queue| queue.release(id)).expect("it is released once");
     }
 
+    /// The long form: `AISWITCH_LOCK_SCHEDULES=100000`.
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a variable asks for the long form")]
     fn no_schedule_of_takers_sharers_and_quitters_breaks_the_queue() {
-        shuttle::check_random(scenario, 5_000);
-        shuttle::check_pct(scenario, 2_000, 3);
+        let schedules = std::env::var("AISWITCH_LOCK_SCHEDULES")
+            .map_or(7_000, |text| text.parse().expect("a whole number"));
+        let by_priority = schedules / 4;
+        shuttle::check_random(scenario, schedules - by_priority);
+        shuttle::check_pct(scenario, by_priority, 3);
     }
 }

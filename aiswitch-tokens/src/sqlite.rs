@@ -4,9 +4,8 @@ mod hours;
 mod quota;
 
 use std::path::PathBuf;
-use std::sync::OnceLock;
 
-use aiswitch_lock::database::{Database, Schema};
+use aiswitch_lock::database::{LazyDatabase, Schema};
 use aiswitch_lock::rusqlite::{self, Row, ToSql, Transaction, params, params_from_iter};
 use jiff::Timestamp;
 
@@ -21,13 +20,11 @@ const BATCH: usize = 5_000;
 /// Usage in a database file that several processes share.
 #[derive(Debug)]
 pub struct SqliteUsageStore {
-    path: PathBuf,
-    /// Opened when it is first needed.
-    database: OnceLock<Database>,
+    database: LazyDatabase,
 }
 
 /// The tables, as they came to be; a version is only ever added.
-const SCHEMA: Schema = Schema {
+static SCHEMA: Schema = Schema {
     // "aiUS"
     application_id: 0x6169_5553,
     migrations: &[
@@ -103,16 +100,7 @@ const REPRICE: &str = "
 impl SqliteUsageStore {
     /// The store at a path, which is opened, and made if need be, when it is first used.
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), database: OnceLock::new() }
-    }
-
-    fn database(&self) -> Result<&Database, UsageError> {
-        if let Some(database) = self.database.get() {
-            return Ok(database);
-        }
-        // Two threads at once may both open it; the one that comes second is let go.
-        let opened = Database::open(&self.path, &SCHEMA)?;
-        Ok(self.database.get_or_init(|| opened))
+        Self { database: LazyDatabase::new(path, &SCHEMA) }
     }
 
     /// The faults of the file; none when it is whole.
@@ -120,7 +108,7 @@ impl SqliteUsageStore {
     /// # Errors
     /// It cannot be read at all.
     pub fn check(&self) -> Result<Vec<String>, UsageError> {
-        Ok(self.database()?.check()?)
+        Ok(self.database.get()?.check()?)
     }
 }
 
@@ -129,7 +117,7 @@ impl UsageStore for SqliteUsageStore {
         records.iter().try_for_each(UsageRecord::check)?;
         let mut tracked = Tracked::default();
         for batch in records.chunks(BATCH) {
-            tracked.add(&self.database()?.write(|change| track(change, batch))?);
+            tracked.add(&self.database.get()?.write(|change| track(change, batch))?);
         }
         Ok(tracked)
     }
@@ -137,7 +125,7 @@ impl UsageStore for SqliteUsageStore {
     fn records(&self, query: &UsageQuery, each: &mut dyn FnMut(UsageRecord)) -> Result<(), UsageError> {
         let (condition, values) = condition(query);
         let sql = select(&condition);
-        self.database()?.read(|view| {
+        self.database.get()?.read(|view| {
             let mut statement = view.prepare_cached(&sql)?;
             let mut rows = statement.query(params_from_iter(values))?;
             while let Some(row) = rows.next()? {
@@ -160,7 +148,7 @@ impl UsageStore for SqliteUsageStore {
         if query.since.is_some() {
             self.records(&before, &mut |record| each(&UsageSum::of(&record)))?;
         }
-        let database = self.database()?;
+        let database = self.database.get()?;
         if database.read(hours::is_stale)? {
             database.write(hours::refresh)?;
         }
@@ -178,12 +166,12 @@ impl UsageStore for SqliteUsageStore {
         let mut last = UsageKey { source: String::new(), message: String::new() };
         loop {
             // Computed outside of the turn to write, which others wait for.
-            let batch = self.database()?.read(|view| unreported(view, &last))?;
+            let batch = self.database.get()?.read(|view| unreported(view, &last))?;
             let Some(end) = batch.last() else { return Ok(repriced) };
             last = end.key.clone();
             let costs = batch.iter().map(|record| (record, price(record)));
             let changed: Vec<_> = costs.filter(|(record, cost)| repriced.count(record, *cost)).collect();
-            self.database()?.write(|change| {
+            self.database.get()?.write(|change| {
                 let mut update = change.prepare_cached(REPRICE)?;
                 for (UsageRecord { key, .. }, cost) in &changed {
                     let nanos = number(cost.usd.map(|usd| usd.0));
@@ -195,16 +183,16 @@ impl UsageStore for SqliteUsageStore {
     }
 
     fn quotas(&self) -> Result<Vec<Quota>, UsageError> {
-        Ok(self.database()?.read(quota::quotas)?)
+        Ok(self.database.get()?.read(quota::quotas)?)
     }
 
     fn set_quota_limit(&self, limit: &Quota) -> Result<(), UsageError> {
         limit.check()?;
-        Ok(self.database()?.write(|change| quota::set(change, limit))?)
+        Ok(self.database.get()?.write(|change| quota::set(change, limit))?)
     }
 
     fn remove_quota(&self, scope: &QuotaScope) -> Result<bool, UsageError> {
-        Ok(self.database()?.write(|change| quota::remove(change, scope))?)
+        Ok(self.database.get()?.write(|change| quota::remove(change, scope))?)
     }
 
     fn check_quota(
@@ -213,21 +201,21 @@ impl UsageStore for SqliteUsageStore {
         preset: Option<&str>,
         at: Timestamp,
     ) -> Result<Vec<QuotaStatus>, UsageError> {
-        self.database()?.read(|view| quota::statuses(view, agent, preset, at))?
+        self.database.get()?.read(|view| quota::statuses(view, agent, preset, at))?
     }
 
     fn reserve(&self, request: &ReserveRequest, at: Timestamp) -> Result<Reserved, UsageError> {
         request.check()?;
         // Without any limit nobody has to wait for a turn to write.
-        if !self.database()?.read(quota::is_limited)? {
+        if !self.database.get()?.read(quota::is_limited)? {
             return Ok(Reserved::Unlimited);
         }
-        self.database()?.write(|change| quota::reserve(change, request, at))?
+        self.database.get()?.write(|change| quota::reserve(change, request, at))?
     }
 
     fn settle(&self, reservations: &[ReservationId], records: &[UsageRecord]) -> Result<Tracked, UsageError> {
         records.iter().try_for_each(UsageRecord::check)?;
-        Ok(self.database()?.write(|change| {
+        Ok(self.database.get()?.write(|change| {
             quota::drop_all(change, reservations)?;
             track(change, records)
         })?)
@@ -390,7 +378,8 @@ mod tests {
             let (condition, values) = condition(&query);
             let sql = format!("EXPLAIN QUERY PLAN {}", select(&condition));
             let plan: Vec<String> = store
-                .database()
+                .database
+                .get()
                 .unwrap()
                 .read(|view| {
                     let mut statement = view.prepare(&sql)?;

@@ -180,31 +180,6 @@ impl Turn {
         }
     }
 
-    /// The params of `session/prompt`; what the agent says from now on counts.
-    pub(crate) fn prompt(&mut self, prompt: &str) -> Value {
-        self.is_prompted = true;
-        json!({"sessionId": self.session_id, "prompt": [{"type": "text", "text": prompt}]})
-    }
-
-    /// The session and the model.
-    pub(crate) fn session(&self) -> AgentEvent {
-        AgentEvent::Session { session_id: Some(self.session_id.clone()), model: self.model.clone() }
-    }
-
-    /// What the prompt came to.
-    pub(crate) fn into_result(self, outcome: Result<(), Stop>, ended: &Ended) -> TaskResult {
-        let result = TaskResult {
-            answer: self.messages.answer(),
-            cost_usd: self.cost_usd(),
-            session_id: Some(self.session_id),
-            model: self.model,
-            usage: self.usage,
-            denials: self.denials,
-            ..TaskResult::new(TaskStatus::Failed)
-        };
-        settle(result, outcome, self.end, ended)
-    }
-
     /// What the prompt cost.
     ///
     /// A sum that did not grow is not known: agents say 0 also of a model without a price.
@@ -338,6 +313,28 @@ impl Turn {
 }
 
 impl Dialect for Turn {
+    fn prompt(&mut self, prompt: &str) -> Value {
+        self.is_prompted = true;
+        json!({"sessionId": self.session_id, "prompt": [{"type": "text", "text": prompt}]})
+    }
+
+    fn session(&self) -> AgentEvent {
+        AgentEvent::Session { session_id: Some(self.session_id.clone()), model: self.model.clone() }
+    }
+
+    fn into_result(self, outcome: Result<(), Stop>, ended: &Ended) -> TaskResult {
+        let result = TaskResult {
+            answer: self.messages.answer(),
+            cost_usd: self.cost_usd(),
+            session_id: Some(self.session_id),
+            model: self.model,
+            usage: self.usage,
+            denials: self.denials,
+            ..TaskResult::new(TaskStatus::Failed)
+        };
+        settle(result, outcome, self.end, ended)
+    }
+
     fn hear(&mut self, method: &str, params: &Value) -> Vec<AgentEvent> {
         match method {
             "session/update" if params["sessionId"].as_str() != Some(&self.session_id) => Vec::new(),

@@ -247,29 +247,6 @@ impl Turn {
         })
     }
 
-    /// The params of `turn/start`.
-    pub(crate) fn start(&self, prompt: &str) -> Value {
-        json!({"threadId": self.thread_id, "input": [{"type": "text", "text": prompt}]})
-    }
-
-    /// The session and the model.
-    pub(crate) fn session(&self) -> AgentEvent {
-        AgentEvent::Session { session_id: Some(self.thread_id.clone()), model: self.model.clone() }
-    }
-
-    /// What the turn came to.
-    pub(crate) fn into_result(self, outcome: Result<(), Stop>, ended: &Ended) -> TaskResult {
-        let result = TaskResult {
-            answer: self.messages.answer(),
-            session_id: Some(self.thread_id),
-            model: self.model,
-            usage: self.usage,
-            denials: self.denials,
-            ..TaskResult::new(TaskStatus::Failed)
-        };
-        settle(result, outcome, self.end, ended)
-    }
-
     /// Whether a message is about this thread, not about that of a helper.
     fn is_own_thread(&self, params: &Value) -> bool {
         params["threadId"].as_str() == Some(&self.thread_id)
@@ -407,6 +384,26 @@ impl Turn {
 }
 
 impl Dialect for Turn {
+    fn prompt(&mut self, prompt: &str) -> Value {
+        json!({"threadId": self.thread_id, "input": [{"type": "text", "text": prompt}]})
+    }
+
+    fn session(&self) -> AgentEvent {
+        AgentEvent::Session { session_id: Some(self.thread_id.clone()), model: self.model.clone() }
+    }
+
+    fn into_result(self, outcome: Result<(), Stop>, ended: &Ended) -> TaskResult {
+        let result = TaskResult {
+            answer: self.messages.answer(),
+            session_id: Some(self.thread_id),
+            model: self.model,
+            usage: self.usage,
+            denials: self.denials,
+            ..TaskResult::new(TaskStatus::Failed)
+        };
+        settle(result, outcome, self.end, ended)
+    }
+
     fn hear(&mut self, method: &str, params: &Value) -> Vec<AgentEvent> {
         match method {
             "turn/started" if self.is_own_thread(params) && self.id.is_none() => {

@@ -4,28 +4,47 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 
-use aiswitch_rpc::protocol::{ErrorKind, TaskError, TaskResult, TaskSpec, TaskStatus};
+use aiswitch_rpc::protocol::{ErrorKind, TaskResult, TaskSpec, TaskStatus};
 use tokio_util::sync::CancellationToken;
 
 use super::{Gone, Keeper, Order, Reply, Switch, answer};
+use crate::acp_agent::AcpAgent;
+use crate::codex_agent::CodexAgent;
 use crate::live_agent::{Given, LiveError, Replay, Turn};
 use crate::rpc_agent::{End, Talk, failed};
+use crate::sessions::Sessions;
 use crate::worker::{Turns, Worker, not_started};
-use crate::{Driver, LifeEvent, RunContext};
+use crate::{AgentError, Driver, LifeEvent, LifeState, RunContext};
 
 impl Keeper {
     /// Makes what does the tasks.
-    async fn hire(&self, cancel: &CancellationToken) -> Result<Box<dyn Worker>, TaskError> {
+    async fn hire(&self, cancel: &CancellationToken) -> Result<Box<dyn Worker>, AgentError> {
         let context = RunContext { cancel: cancel.clone(), ..self.context.clone() };
-        if !matches!(self.agent.profile().driver, Driver::Rpc | Driver::Echo) {
-            let place =
-                TaskSpec { session_id: self.status.borrow().session_id.clone(), ..self.place.clone() };
-            return Ok(Box::new(Turns::new(Arc::clone(&self.agent), place, context)));
-        }
-        let launch = self.agent.profile().launch(&self.place, &context.environment, [""; 0]);
-        let launch = launch.map_err(|error| not_started(&error))?;
-        let talk = Talk::spawn(&launch, self.place.clone(), context).await;
-        Ok(Box::new(talk.map_err(|error| not_started(&error))?))
+        let (profile, place) = (self.agent.profile(), self.place.clone());
+        // What goes on from turn to turn, or under another environment, is the session.
+        let session_id = self.status.borrow().session_id.clone();
+        let resumed = TaskSpec { session_id, ..place.clone() };
+        let first = if self.trial.is_some() { resumed.clone() } else { place.clone() };
+        Ok(match profile.driver {
+            Driver::Rpc | Driver::Echo => {
+                let launch = profile.launch(&place, &context.environment, [""; 0])?;
+                Box::new(Talk::spawn(&launch, place, context).await?)
+            }
+            Driver::Acp | Driver::Gemini | Driver::Opencode => {
+                let agent = AcpAgent::new(profile.clone());
+                let launch = agent.start(&place, &context.environment)?;
+                Box::new(Sessions::spawn(agent, &launch, first, context).await?)
+            }
+            Driver::Codex => {
+                let agent = CodexAgent::new(profile.clone());
+                let launch = agent.start(&place, &context.environment)?;
+                let codex = agent.under(&context.environment);
+                Box::new(Sessions::spawn(codex, &launch, first, context).await?)
+            }
+            Driver::Claude | Driver::Qwen | Driver::Command | Driver::Memory => {
+                Box::new(Turns::new(Arc::clone(&self.agent), resumed, context))
+            }
+        })
     }
 
     /// Has one process, from its start to its end.
@@ -34,8 +53,8 @@ impl Keeper {
         let mut worker = match self.hire(&cancel).await {
             Ok(worker) => worker,
             // What the system has too little of now it may have again by the next start.
-            Err(problem) if problem.kind == ErrorKind::Limit => return Gone::Crashed(problem),
-            Err(problem) => return Gone::Hopeless(problem),
+            Err(error) if error.kind() == ErrorKind::Limit => return Gone::Crashed(not_started(&error)),
+            Err(error) => return Gone::Hopeless(not_started(&error)),
         };
         let (greeted, ordered) = self.attend(&cancel, worker.greet()).await;
         if let Some(gone) = ordered {
@@ -51,8 +70,8 @@ impl Keeper {
             Err(end) => {
                 let problem = worker.give_up(end).await;
                 return match problem.kind {
-                    ErrorKind::Auth | ErrorKind::Config | ErrorKind::NotInstalled => Gone::Hopeless(problem),
-                    _ => Gone::Crashed(problem),
+                    ErrorKind::Crash | ErrorKind::Protocol => Gone::Crashed(problem),
+                    _ => Gone::Hopeless(problem),
                 };
             }
         }
@@ -77,6 +96,7 @@ impl Keeper {
             } else {
                 tokio::select! {
                     () = cancel.cancelled() => {
+                        self.go(LifeEvent::Stop).await;
                         worker.shut_down().await;
                         return Gone::Over;
                     }
@@ -136,20 +156,20 @@ impl Keeper {
         if said.session_id.is_some() {
             self.status.send_modify(|status| status.session_id.clone_from(&said.session_id));
         }
+        let gone = ordered.or(cancel.is_cancelled().then_some(Gone::Over));
+        if gone.is_none() {
+            // Before the answer is told, so that whoever hears of it finds the agent ready for the next task.
+            self.go(LifeEvent::Answered).await;
+        }
         // An error means that nobody waits for it any more.
         drop(given.reply.send(Ok(said)));
-        match ordered {
+        match gone {
+            None => Ok(worker),
             Some(gone) => {
+                // An order has told of it already.
+                drop(self.enter(LifeEvent::Stop).await);
                 worker.shut_down().await;
                 Err(gone)
-            }
-            None if cancel.is_cancelled() => {
-                worker.shut_down().await;
-                Err(Gone::Over)
-            }
-            None => {
-                self.go(LifeEvent::Answered).await;
-                Ok(worker)
             }
         }
     }
@@ -160,12 +180,19 @@ impl Keeper {
         cancel: &CancellationToken,
         work: impl Future<Output = T>,
     ) -> (T, Option<Gone>) {
+        let pace = self.context.pace.clone();
         let mut work = pin!(work);
         let mut ordered = None;
         loop {
+            let state = self.status.borrow().state;
             tokio::select! {
                 biased;
-                done = &mut work => return (done, ordered),
+                done = &mut work => {
+                    if self.status.borrow().state == LifeState::Paused {
+                        self.go(LifeEvent::Resumed).await;
+                    }
+                    return (done, ordered);
+                }
                 Some((order, reply)) = self.orders.recv(), if ordered.is_none() => {
                     if let Order::Switch(environment, Turn::Finish) = order {
                         self.put_off(*environment, reply);
@@ -176,6 +203,8 @@ impl Keeper {
                     ordered = Some(gone);
                     cancel.cancel();
                 }
+                () = pace.until(true), if state == LifeState::Busy => self.go(LifeEvent::Paused).await,
+                () = pace.until(false), if state == LifeState::Paused => self.go(LifeEvent::Resumed).await,
             }
         }
     }

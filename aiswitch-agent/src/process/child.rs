@@ -16,7 +16,7 @@ use super::program::check_format;
 use super::{Guard, Launch, MARKER, sweep};
 use crate::resources::{Excess, Resource};
 use crate::sandbox::walls;
-use crate::{AgentError, AgentEvent, Cgroups, EventSender, Hold as HeldBy, RunContext, Sandbox};
+use crate::{AgentError, AgentEvent, Cgroups, EventSender, Hold as HeldBy, Pace, RunContext, Sandbox};
 
 /// How long the rest of stderr is waited for after the end of a child; a grandchild may hold the pipe for ever.
 const STDERR_PATIENCE: Duration = Duration::from_millis(200);
@@ -32,6 +32,7 @@ pub(crate) struct Child {
     stderr: Option<Stderr>,
     traces: Traces,
     stop_grace: Duration,
+    pace: Pace,
     events: EventSender,
     log_lost: Lost,
 }
@@ -119,6 +120,7 @@ impl Child {
             stderr: Some(Stderr::drain(stderr, stderr_log, &redactor)),
             traces: Traces::of(context),
             stop_grace: context.limits.stop_grace,
+            pace: context.pace.clone(),
             events: context.events.clone(),
             log_lost,
         };
@@ -153,6 +155,7 @@ impl Child {
     /// Waits for the end of a child that has no more to do, then ends it: the grace for itself, the grace after
     /// SIGTERM, then SIGKILL to its group and to all that carries its marker.
     pub(crate) async fn finish(mut self) -> Ended {
+        self.pace.resume();
         match self.exit_within(self.stop_grace).await {
             Some(exit) => self.ended(exit).await,
             None => self.stop().await,
@@ -161,6 +164,7 @@ impl Child {
 
     /// Ends the child: SIGTERM to its group, the grace, then SIGKILL to all that it has started.
     pub(crate) async fn stop(mut self) -> Ended {
+        self.pace.resume();
         self.signal(Signal::TERM);
         // A stopped process takes no signal until it goes on.
         self.signal(Signal::CONT);
@@ -192,7 +196,7 @@ impl Child {
     }
 
     async fn exit_within(&mut self, patience: Duration) -> Option<Exit> {
-        let status = tokio::time::timeout(patience, self.process.wait()).await.ok()?;
+        let status = self.pace.within(patience, self.process.wait()).await?;
         let told = match std::mem::replace(&mut self.hold, Hold::Gone) {
             Hold::Guard(watch, _) => watch.exit().await,
             // The leader is reaped: its number may be another's from here on.

@@ -86,7 +86,7 @@ fn kill_marked(marker: &str, value: &str) -> usize {
 }
 
 /// The processes whose variable `marker` is `value` or starts with `value:`.
-fn marked(marker: &str, value: &str) -> Vec<(Pid, OwnedFd)> {
+pub(super) fn marked(marker: &str, value: &str) -> Vec<(Pid, OwnedFd)> {
     let exact = format!("{marker}={value}");
     let prefix = format!("{exact}:");
     let is_marked = |pid: Pid| {

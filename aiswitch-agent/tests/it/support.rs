@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aiswitch_agent::{
-    Agent, AgentError, AgentEvent, AgentSpec, EventSender, GUARD_MARKER, Guard, Limits, MARKER,
+    Agent, AgentError, AgentEvent, AgentSpec, EventSender, GUARD_MARKER, Guard, Limits, MARKER, Pace,
     PermissionMode, RunContext, TaskResult, TaskSpec, event_channel,
 };
 use aiswitch_env::{Ambient, Environment};
@@ -46,6 +46,7 @@ impl Bench {
             cancel: CancellationToken::new(),
             limits: Limits { stop_grace: Duration::from_secs(2), ..Limits::default() },
             output_dir: Some(dir.path().to_owned()),
+            pace: Pace::new(marker.clone()),
             marker,
             guard: None,
             hidden: Vec::new(),

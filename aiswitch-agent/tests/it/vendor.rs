@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use aiswitch_agent::{
-    AgentEvent, AgentSpec, Driver, ErrorKind, Limits, PermissionMode, TaskResult, TaskStatus,
+    AgentEvent, AgentSpec, Driver, ErrorKind, LifeState, Limits, LiveAgent, PermissionMode, Replay,
+    RestartPolicy, TaskResult, TaskStatus,
 };
 
-use crate::support::Bench;
+use crate::support::{Bench, PATIENCE};
 
 const VENDOR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/vendor.sh");
 
@@ -156,5 +157,69 @@ async fn a_program_that_hears_no_cancel_is_killed_and_its_answer_so_far_is_kept(
         bench.context.limits = Limits { stop_grace: Duration::from_millis(200), ..Limits::default() };
         let result = cancelled(bench).await;
         assert_eq!((result.status, result.answer.as_deref()), (TaskStatus::Cancelled, Some("part")));
+    }
+}
+
+fn live(bench: &Bench) -> LiveAgent {
+    let policy = RestartPolicy { backoff: Duration::from_millis(5), ..RestartPolicy::default() };
+    LiveAgent::new(bench.agent.clone(), bench.task(""), bench.context.clone(), policy)
+}
+
+async fn ask(bench: &Bench, agent: &LiveAgent) -> TaskResult {
+    tokio::time::timeout(PATIENCE, agent.send_task(bench.task("x"), Replay::Never)).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn one_process_does_several_tasks_each_in_a_session_of_its_own() {
+    for driver in DRIVERS {
+        let bench = bench(driver, "fine").guarded();
+        let agent = live(&bench);
+        agent.start().await.unwrap();
+        let pid = agent.status().pid;
+        let results = [ask(&bench, &agent).await, ask(&bench, &agent).await];
+        for result in &results {
+            assert_eq!((result.status, result.answer.as_deref()), (TaskStatus::Completed, Some("part")));
+        }
+        assert_ne!(results[0].session_id, results[1].session_id);
+        assert!(pid.is_some() && agent.status().pid == pid);
+        agent.stop().await.unwrap();
+        assert_eq!(bench.alive(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_dies_in_a_task_fails_it_with_what_it_had_said_and_is_replaced() {
+    for driver in DRIVERS {
+        let bench = bench(driver, "crash").guarded();
+        let agent = live(&bench);
+        agent.start().await.unwrap();
+        let pid = agent.status().pid;
+        let result = ask(&bench, &agent).await;
+        let message = "it ended with exit code 7 before it answered: out of cheese";
+        assert_eq!(failure(&result), (TaskStatus::Failed, ErrorKind::Crash, message));
+        assert_eq!(result.answer.as_deref(), Some("part"));
+        let mut status = agent.watch();
+        let again = status.wait_for(|status| status.restarts == 1 && status.state == LifeState::Idle);
+        tokio::time::timeout(PATIENCE, again).await.unwrap().unwrap();
+        assert_ne!(agent.status().pid, pid);
+        agent.stop().await.unwrap();
+        assert_eq!(bench.alive(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn a_stop_in_a_task_is_heard_by_the_program_and_what_it_had_said_is_kept() {
+    for driver in DRIVERS {
+        let mut bench = bench(driver, "waits").guarded();
+        let (agent, task) = (live(&bench), bench.task("x"));
+        agent.start().await.unwrap();
+        let heard = async {
+            while !matches!(bench.events.recv().await, Some((_, AgentEvent::Output { .. }))) {}
+            agent.stop().await.unwrap();
+        };
+        let work = async { tokio::join!(agent.send_task(task, Replay::Never), heard).0 };
+        let result = tokio::time::timeout(PATIENCE, work).await.unwrap().unwrap();
+        assert_eq!((result.status, result.answer.as_deref()), (TaskStatus::Cancelled, Some("part")));
+        assert_eq!(bench.alive(), Vec::<String>::new());
     }
 }

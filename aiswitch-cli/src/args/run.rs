@@ -14,6 +14,7 @@ use crate::pick::Pick;
 
 /// One task for one or more agents.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct RunArgs {
     /// What the agents are to do; `-` reads it from stdin
     ///
@@ -78,6 +79,9 @@ pub(crate) struct RunArgs {
     /// What an agent's failure means for the others
     #[arg(long, value_name = "WHAT", default_value = "continue", value_parser = on_failure(), help_heading = "The run")]
     pub(crate) on_failure: OnFailure,
+    /// Doing it twice does no harm: give the task once more to an agent whose process ends early
+    #[arg(long, help_heading = "The run")]
+    pub(crate) idempotent: bool,
     /// Exit with 1 instead of 4 when only some agents completed
     #[arg(long, help_heading = "The run")]
     pub(crate) strict: bool,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use aiswitch_agent::{Controllers, Promise, Supervision, Tier};
-use aiswitch_coordinator::{Home, HomeProblem};
+use aiswitch_coordinator::{Home, HomeProblem, StateProblem};
 use serde::Serialize;
 
 use super::agents::{CheckView, check_all, check_table};
@@ -25,6 +25,12 @@ struct DoctorView {
     closed: Vec<HomeProblem>,
     /// What others could change or read.
     open: Vec<HomeProblem>,
+    /// In what the records of runs did not agree, and do now.
+    mended: Vec<StateProblem>,
+    /// In what the records of runs do not agree.
+    state: Vec<StateProblem>,
+    /// Why the records of runs cannot be looked at.
+    state_problem: Option<String>,
     /// What is wrong with the configuration; the agents are then the built-in ones alone.
     config_problem: Option<String>,
     agents: Vec<CheckView>,
@@ -109,6 +115,10 @@ const GUARANTEES: &[Guarantee] = &[
 pub(crate) fn doctor(fix: bool, home: &Home, caller: &Caller, output: &Output) -> Result<Code, Error> {
     let closed = if fix { home.fix()? } else { Vec::new() };
     let open = home.problems()?;
+    let (mended, state, state_problem) = match look_at_state(fix, home) {
+        Ok((mended, state)) => (mended, state, None),
+        Err(error) => (Vec::new(), Vec::new(), Some(chain(&error))),
+    };
     // A configuration that others could change is not looked into: it says which programs are started to be looked at.
     let read = || home.check().map_err(Error::from).and_then(|()| Ok(Config::read(home)?));
     let (config, config_problem) = match read() {
@@ -125,6 +135,9 @@ pub(crate) fn doctor(fix: bool, home: &Home, caller: &Caller, output: &Output) -
         home: look_at(home),
         closed,
         open,
+        mended,
+        state,
+        state_problem,
         config_problem,
         agents: check_all(&config, &[], &caller.ambient())?,
         guarantees: GUARANTEES,
@@ -133,11 +146,18 @@ pub(crate) fn doctor(fix: bool, home: &Home, caller: &Caller, output: &Output) -
     output.result(&view, || view.text());
     Ok(match &view {
         DoctorView { config_problem: Some(_), .. }
+        | DoctorView { state_problem: Some(_), .. }
         | DoctorView { home: HomeView { problem: Some(_), .. }, .. } => Code::Usage,
         view if view.open.iter().any(|problem| problem.fault.is_refused()) => Code::Usage,
         view if view.agents.iter().any(CheckView::is_usable) => Code::Completed,
         _ => Code::NoAgent,
     })
+}
+
+/// In what the records of a home did not agree, and do now; and in what they do not.
+fn look_at_state(fix: bool, home: &Home) -> Result<(Vec<StateProblem>, Vec<StateProblem>), Error> {
+    let mended = if fix { runtime()?.block_on(home.mend_state())? } else { Vec::new() };
+    Ok((mended, home.state_problems()?))
 }
 
 impl SupervisionView {
@@ -200,6 +220,7 @@ impl DoctorView {
             vec!["version".to_owned(), self.version.to_owned()],
             vec!["home".to_owned(), format!("{}: {state}", self.home.path.display())],
             vec!["config".to_owned(), config.to_owned()],
+            vec!["state".to_owned(), self.state_problem.as_deref().unwrap_or("ok").to_owned()],
         ];
         let row = |what: &str, problem: &HomeProblem| {
             vec![what.to_owned(), problem.path.display().to_string(), problem.fault.to_string()]
@@ -209,7 +230,11 @@ impl DoctorView {
             .open
             .iter()
             .map(|problem| row(if problem.fault.is_refused() { "not used" } else { "open" }, problem));
-        let files: Vec<Vec<String>> = closed.chain(open).collect();
+        let told = |what: &'static str, problems: &[StateProblem]| {
+            problems.iter().map(|problem| vec![what.to_owned(), problem.to_string()]).collect::<Vec<_>>()
+        };
+        let state = [told("mended", &self.mended), told("state", &self.state)].concat();
+        let files: Vec<Vec<String>> = closed.chain(open).chain(state).collect();
         let files = if files.is_empty() { String::new() } else { format!("\n{}", table(&files)) };
         let head = ["WHAT", "KEPT BY", "HOW"].map(str::to_owned).to_vec();
         let guarantees = self.guarantees.iter().map(|guarantee| {

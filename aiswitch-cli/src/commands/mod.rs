@@ -3,6 +3,7 @@
 mod agents;
 mod apply;
 mod audit;
+mod clean;
 mod completions;
 mod doctor;
 mod echo;
@@ -56,6 +57,7 @@ pub(crate) fn dispatch(args: &Args, caller: &Caller) -> Result<ExitCode, Error> 
         Verb::Result { run } => result::result(run, &home()?, &output)?.into(),
         Verb::Logs(logs) => logs::logs(logs, &home()?, &output)?.into(),
         Verb::Tokens(args) => tokens::tokens(args, &home()?, caller, &output)?.into(),
+        Verb::Clean(args) => clean::clean(args, &home()?, &output)?.into(),
         Verb::LeakCheck { target } => leak_check::leak_check(target, &home()?, caller, &output)?.into(),
         Verb::Preset(verb) => presets::presets(verb, &home()?, caller, &output)?.into(),
         Verb::Apply(apply) => apply::apply(apply, &home()?, caller)?.into(),

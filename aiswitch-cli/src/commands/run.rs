@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use aiswitch_coordinator::{
     AgentId, CancellationToken, Coordinator, Home, LogGuard, LogLevel, LogLimits, LogWriter, Origin, Plan,
-    PlannedLaunch, PlannedVariable, PresetName, RunEvent, RunEventKind, RunReport, TaskError, log_layer,
+    PlannedLaunch, PlannedVariable, PresetName, RunEvent, RunEventKind, RunId, RunReport, TaskError,
+    log_layer,
 };
 use aiswitch_tokens::SqliteUsageStore;
+use rustix::process::Signal;
 use serde::Serialize;
 use tokio::signal::unix::SignalKind;
 use tokio::time::Instant;
@@ -19,6 +21,7 @@ use crate::args::{OutputFormat, RunArgs};
 use crate::assemble::{self, Parts, PresetFrom};
 use crate::bound::Bound;
 use crate::caller::{self, Caller};
+use crate::commands::clean::Cleaning;
 use crate::commands::runtime;
 use crate::config::{Config, read_prices};
 use crate::error::Error;
@@ -45,6 +48,7 @@ pub(crate) fn run(args: &RunArgs, home: Home, caller: &Caller, output: &Output) 
     };
     let prices = read_prices(&home)?;
     let prompt = prompt::read(args, caller, output)?;
+    let retention = config.coordination.retention.retention();
     let log_level = config.coordination.log_level.unwrap_or(LogLevel::Info);
     let bound = Bound::read(&home, output)?;
     let parts = assemble::run(args, prompt, &picks, (config, &bound), (&home, caller))?;
@@ -73,7 +77,9 @@ pub(crate) fn run(args: &RunArgs, home: Home, caller: &Caller, output: &Output) 
     let logs = start_logs(&home, log_level, output);
     let usage = Arc::new(SqliteUsageStore::at(home.usage_file()));
     let coordinator = coordinator.with_usage(usage).with_prices(prices);
+    let cleaning = Cleaning::begin_if_due(&home, retention);
     let ended = to_report(&coordinator.with_home(home), plan, output, on_event);
+    cleaning.and_then(Cleaning::finish).iter().for_each(|problem| output.note(problem));
     logs.and_then(LogGuard::finish).iter().for_each(|problem| output.note(problem));
     let (report, signalled) = ended?;
     match output.format {
@@ -107,10 +113,11 @@ fn to_report(
 ) -> Result<(RunReport, Option<Code>), Error> {
     let run_id = OnceLock::new();
     let runtime = runtime()?;
-    let ended = runtime.block_on(hear_signals(coordinator, plan, output, |event| {
+    let heard = |event: &RunEvent| {
         run_id.get_or_init(|| event.run);
         on_event(event);
-    }));
+    };
+    let ended = runtime.block_on(hear_signals((coordinator, plan), &run_id, output, heard));
     // Ends every task and with it every process that is left, before the last look for strays.
     drop(runtime);
     if let (Err(Error::Killed { .. }), Some(run_id)) = (&ended, run_id.get()) {
@@ -119,17 +126,21 @@ fn to_report(
     ended
 }
 
-/// Runs a plan; the first signal cancels it, the second ends the wait for it.
+/// Runs a plan; the first signal cancels it, the second ends the wait for it, and Ctrl-Z stops the agents with it.
 async fn hear_signals(
-    coordinator: &Coordinator,
-    plan: Plan,
+    (coordinator, plan): (&Coordinator, Plan),
+    run_id: &OnceLock<RunId>,
     output: &Output,
     on_event: impl FnMut(&RunEvent) + Send,
 ) -> Result<(RunReport, Option<Code>), Error> {
     // nohup has the end of the terminal ignored.
     let hang_up = Some(SignalKind::hangup()).filter(|signal| !caller::ignores(*signal));
-    let mut signals =
-        Signals::listen([SignalKind::interrupt(), SignalKind::terminate()].into_iter().chain(hang_up))?;
+    // A shell without job control may have Ctrl-Z ignored.
+    let suspend = SignalKind::from_raw(Signal::TSTP.as_raw());
+    let may_suspend = Some(suspend).filter(|signal| !caller::ignores(*signal));
+    let mut signals = Signals::listen(
+        [SignalKind::interrupt(), SignalKind::terminate()].into_iter().chain(hang_up).chain(may_suspend),
+    )?;
     let cancel = CancellationToken::new();
     let mut run = pin!(coordinator.run(plan, cancel.clone(), on_event));
     let mut first: Option<(Instant, Code)> = None;
@@ -137,6 +148,10 @@ async fn hear_signals(
         tokio::select! {
             report = &mut run => return Ok((report?, first.map(|(_, code)| code))),
             signal = signals.next() => match first {
+                _ if signal == suspend => {
+                    // Where no run is known, nothing has started, and no process has an empty mark.
+                    aiswitch_agent::suspend(&run_id.get().map(ToString::to_string).unwrap_or_default());
+                }
                 None => {
                     first = Some((Instant::now(), code_of(signal)));
                     cancel.cancel();

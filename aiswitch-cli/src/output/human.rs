@@ -44,6 +44,8 @@ pub(crate) fn progress(event: &RunEvent) -> Option<String> {
         | RunEventKind::Tool { phase: ToolPhase::Started | ToolPhase::Failed | ToolPhase::Denied, .. }
         | RunEventKind::Permission { decision: Decision::Deny, .. }
         | RunEventKind::Refused { .. }
+        | RunEventKind::Paused { .. }
+        | RunEventKind::Resumed { .. }
         | RunEventKind::Retry { .. } => Some(format!("  {who}  {words}")),
         _ => None,
     }
@@ -98,6 +100,11 @@ fn words(kind: &RunEventKind) -> String {
         }
         RunEventKind::Started { driver } => format!("started (driver {driver})"),
         RunEventKind::Process { pid } => format!("process {pid}"),
+        RunEventKind::State { from, to } => format!("{to} (was {from})"),
+        RunEventKind::Paused { reason } => format!("paused: {reason}"),
+        RunEventKind::Resumed { paused_ms } => {
+            format!("goes on after a pause of {}", duration(*paused_ms))
+        }
         RunEventKind::Session { session_id, model } => {
             format!("session {}, model {}", or_unknown(session_id.as_deref()), or_unknown(model.as_deref()))
         }
@@ -136,6 +143,7 @@ fn or_unknown(known: Option<impl ToString>) -> String {
 
 fn ended(report: &AgentReport) -> String {
     let mut line = format!("{} after {}", report.status, duration(report.duration_ms));
+    line.extend((report.paused_ms > 0).then(|| format!(", paused for {}", duration(report.paused_ms))));
     line.extend(report.usage.and_then(tokens).map(|tokens| format!(", {tokens} tokens")));
     line.extend(report.cost.usd.map(|usd| format!(", {usd}")));
     line

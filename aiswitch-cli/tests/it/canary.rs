@@ -77,6 +77,7 @@ fn encodings(value: &str) -> Vec<String> {
         percent(value, "-._~!*'()", |byte| format!("%{byte:02X}")),
         percent(value, "-._*", |byte| if byte == b' ' { "+".to_owned() } else { format!("%{byte:02X}") }),
     ];
+    all.extend([hex(value), hex(value).to_uppercase()]);
     for before in ["", "u", "us", "user:"] {
         let text = format!("{before}{value}");
         all.extend([STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD].map(|engine| engine.encode(&text)));
@@ -85,7 +86,14 @@ fn encodings(value: &str) -> Vec<String> {
     all
 }
 
-/// What a text of a sink must not hold: the part of a secret itself, and in base64 wherever it lies.
+fn hex(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").unwrap();
+        hex
+    })
+}
+
+/// What a text of a sink must not hold: the part of a secret itself, in hexadecimal, and in base64 wherever it lies.
 struct Needles(Vec<(&'static str, Vec<String>)>);
 
 impl Needles {
@@ -96,7 +104,7 @@ impl Needles {
                 let own = [0, 2, 3][offset]..(offset + core.len()) * 8 / 6;
                 text[own].to_owned()
             });
-            std::iter::once(core.to_owned()).chain(base64).collect()
+            [core.to_owned(), hex(core), hex(core).to_uppercase()].into_iter().chain(base64).collect()
         };
         Self(canaries.iter().map(|canary| (canary.shape, forms(&canary.core))).collect())
     }

@@ -34,6 +34,7 @@ mod sandboxes;
 mod secrets;
 mod shell;
 mod signals;
+mod state;
 mod strict;
 mod terminal;
 mod tokens;

@@ -338,6 +338,37 @@ fn each_step_of_a_sequential_run_is_given_the_answers_before_it() {
     assert_eq!(apis, [Api::Anthropic, Api::Responses]);
 }
 
+/// Two parts of one agent, one after the other, have one process and a conversation each.
+fn starts_once(agent: &str) {
+    let Some((_llm, sandbox)) = set_up(&[agent]) else { return };
+    let mut command = run(&sandbox, &format!("{agent}*2"), "Say hello [[mock text=HELLO]]");
+    let report = report(&command.args(["--json", "--sequential"]).output().unwrap());
+    let parts = report["agents"].as_array().unwrap();
+    for part in parts {
+        assert_eq!((&part["status"], &part["answer"]), (&json!("completed"), &json!("HELLO")), "{report:#}");
+        assert_eq!(part["usage"], usage(agent, 1), "{report:#}");
+    }
+    assert_eq!(parts[0]["pid"], parts[1]["pid"], "{report:#}");
+    assert_ne!(parts[0]["session_id"], parts[1]["session_id"], "{report:#}");
+    let (first, second) = (&parts[0]["duration_ms"], &parts[1]["duration_ms"]);
+    println!("{agent}: {first} ms with the start of its program, {second} ms without");
+}
+
+#[test]
+fn codex_is_started_once_for_a_sequence() {
+    starts_once("codex");
+}
+
+#[test]
+fn gemini_is_started_once_for_a_sequence() {
+    starts_once("gemini");
+}
+
+#[test]
+fn opencode_is_started_once_for_a_sequence() {
+    starts_once("opencode");
+}
+
 #[test]
 fn a_secret_of_the_preset_is_in_no_file_and_no_output() {
     let Some((_llm, sandbox)) = set_up(&["claude", "codex"]) else { return };

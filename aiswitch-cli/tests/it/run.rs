@@ -137,19 +137,49 @@ fn the_report_has_the_form_of_version_1() {
 }
 
 #[test]
+fn agents_wait_for_each_other_while_memory_is_short_and_the_report_says_so() {
+    let sandbox = Sandbox::new();
+    // No machine has so much, so it is short of it all the time.
+    configure(
+        &sandbox,
+        "coordination.yaml",
+        "pressure: {available_mb: 99999999999, available_mb_critical: 0}\n",
+    );
+    let agents = "agents: {a: {driver: echo}, b: {driver: echo}}\n";
+    configure(&sandbox, "agents.yaml", agents);
+    let shown = show(&sandbox, &["run", "--json", "-a", "a,b", "abc"]);
+    let report = shown.json();
+    assert_eq!((report["status"].as_str(), shown.code), (Some("completed"), Some(0)), "{shown}");
+    let warning = "agents waited for their start while memory was short";
+    assert_eq!(report["warnings"], json!([warning]));
+    assert!(shown.stderr.contains(warning), "{shown}");
+    let time = |index: usize, key: &str| report["agents"][index][key].as_str().unwrap().to_owned();
+    assert!(time(0, "ended_at") <= time(1, "started_at"), "{report:#}");
+}
+
+#[test]
 fn a_stream_has_all_events_in_order_and_the_report_last() {
     let sandbox = Sandbox::new();
     configure(&sandbox, "agents.yaml", "agents: {talker: {driver: echo, args: [--chunks, '3']}}\n");
     let shown = show(&sandbox, &["run", "-a", "talker", "--output-format", "stream-json", "abc"]);
     let events = shown.json_lines();
     let types: Vec<&str> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
-    assert_eq!(types, ["run_started", "started", "process", "output", "output", "output", "ended", "report"]);
+    let edges: Vec<_> =
+        events.iter().filter(|event| event["type"] == "state").map(|event| &event["to"]).collect();
+    assert_eq!(edges, ["starting", "idle", "busy", "idle", "stopping", "stopped"]);
+    let others: Vec<_> = types.into_iter().filter(|kind| *kind != "state").collect();
+    assert_eq!(
+        others,
+        ["run_started", "started", "process", "output", "output", "output", "ended", "report"]
+    );
     let numbers: Vec<u64> = events.iter().map(|event| event["seq"].as_u64().unwrap()).collect();
-    assert_eq!(numbers, (1..=8).collect::<Vec<u64>>());
+    assert_eq!(numbers, (1..=14).collect::<Vec<u64>>());
     let text: String = events.iter().filter_map(|event| event["text"].as_str()).collect();
     assert_eq!(text, "abc");
     assert!(events.iter().all(|event| event["v"] == 1 && event["run"] == events[0]["run"]));
-    assert_eq!(events[7]["report"]["status"], "completed");
+    assert_eq!(events[13]["report"]["status"], "completed");
+    let journal = show(&sandbox, &["logs", "last"]).stdout;
+    assert!(journal.contains("  talker  busy (was idle)\n"), "{journal}");
     assert_eq!((shown.stderr.as_str(), shown.code), ("", Some(0)));
 }
 

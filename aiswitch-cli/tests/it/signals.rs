@@ -2,13 +2,13 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::Child;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Shown, aiswitch, await_agents, configure, send, show, start};
-use crate::sandbox::Sandbox;
+use crate::harness::{Shown, WITHIN, aiswitch, await_agents, configure, kept_runs, send, show, start};
+use crate::sandbox::{Sandbox, holds_within};
 
 /// An agent that waits for ever but stops when it is asked to, and one that does not even then.
 const AGENTS: &str = "agents:
@@ -105,4 +105,63 @@ fn fault_13_a_second_signal_kills_at_once() {
     let result = show(&sandbox, &["result"]);
     assert!(result.stderr.contains("has no report: it goes on, or was killed\n  hint: "), "{result}");
     assert_eq!(result.code, Some(1));
+}
+
+/// The state letter of a process: `proc_pid_stat(5)`.
+fn letter(pid: u32) -> String {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().unwrap_or_default().chars().take(1).collect()
+}
+
+/// The process of the first agent of the only run, once it is told of.
+fn agent_process(sandbox: &Sandbox) -> u32 {
+    let look = || {
+        let events = std::fs::read_to_string(kept_runs(sandbox)[0].join("events.jsonl")).unwrap();
+        let mut lines = events.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let started = lines.find(|event| event["type"] == "process")?;
+        u32::try_from(started["pid"].as_u64()?).ok()
+    };
+    let mut pid = None;
+    assert!(holds_within(WITHIN, || {
+        pid = look();
+        pid.is_some()
+    }));
+    pid.unwrap()
+}
+
+#[test]
+fn ctrl_z_stops_the_agents_with_the_command_and_both_go_on_together() {
+    let sandbox = Sandbox::new();
+    let child = stalled(&sandbox, "polite", 1);
+    let agent = agent_process(&sandbox);
+    send(&child, Signal::TSTP);
+    let both_are = |wanted: &str| letter(child.id()) == wanted && letter(agent) == wanted;
+    assert!(holds_within(WITHIN, || both_are("T")), "{} {}", letter(child.id()), letter(agent));
+    send(&child, Signal::CONT);
+    let goes_on = |pid| !["T", ""].contains(&letter(pid).as_str());
+    assert!(holds_within(WITHIN, || goes_on(child.id()) && goes_on(agent)));
+    send(&child, Signal::INT);
+    let shown = Shown::from(child.wait_with_output().unwrap());
+    assert_eq!((shown.json()["status"].as_str(), shown.code), (Some("cancelled"), Some(130)), "{shown}");
+}
+
+#[test]
+fn time_in_which_the_command_was_stopped_is_no_time_out() {
+    const AGENT: &str = "agents: {waiter: {driver: command, command: \
+        [/bin/sh, -c, 'until [ -e go ]; do /bin/sleep 0.05; done; echo went']}}";
+    let sandbox = Sandbox::new();
+    configure(&sandbox, "agents.yaml", AGENT);
+    let limits = ["run", "--json", "-a", "waiter", "--timeout", "4s", "--idle-timeout", "3s", "hello"];
+    let child = start(&mut aiswitch(&sandbox, &limits));
+    await_agents(&sandbox, 2);
+    send(&child, Signal::STOP);
+    let since = Instant::now();
+    assert!(holds_within(WITHIN, || since.elapsed() > Duration::from_secs(6)));
+    send(&child, Signal::CONT);
+    // It has to live on for a look or two before the agent is told to end.
+    let since = Instant::now();
+    assert!(holds_within(WITHIN, || since.elapsed() > Duration::from_millis(500)));
+    std::fs::write(sandbox.workspace().join("go"), "").unwrap();
+    let shown = Shown::from(child.wait_with_output().unwrap());
+    assert_eq!((shown.json()["status"].as_str(), shown.code), (Some("completed"), Some(0)), "{shown}");
 }

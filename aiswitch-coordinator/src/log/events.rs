@@ -29,6 +29,11 @@ pub(crate) fn tell(event: &RunEvent) {
         RunEventKind::RunStarted { agents, .. } => log!(info, event, agents = agents.len(), "the run began"),
         RunEventKind::Started { driver } => log!(info, event, driver = driver.as_str(), "the agent began"),
         RunEventKind::Process { pid } => log!(info, event, pid, "a process of the agent runs"),
+        RunEventKind::State { from, to } => log!(info, event, from = %from, to = %to, "the agent is {to}"),
+        RunEventKind::Paused { reason } => {
+            log!(warn, event, reason = reason.as_str(), "the agent was paused");
+        }
+        RunEventKind::Resumed { paused_ms } => log!(info, event, paused_ms, "the agent goes on"),
         RunEventKind::Session { session_id, model } => {
             let (session, model) = (session_id.as_deref(), model.as_deref());
             log!(info, event, session, model, "the agent told its session");

@@ -26,4 +26,5 @@ pub use layer::{LogGuard, LogLayer, log_layer};
 pub use query::{LogLine, LogQuery, LogSearch};
 pub use record::{LOG_LINE_BYTES_MAX, LogLevel, LogRecord};
 pub use segment::LogSource;
+pub(crate) use segment::{Form, Segment};
 pub use writer::{LogLimits, LogWriter};

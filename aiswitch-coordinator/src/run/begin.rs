@@ -1,11 +1,13 @@
 //! The begin of a run: its locks, and its first line in the state files.
 
+use aiswitch_lock::database::DatabaseError;
 use aiswitch_lock::{LockManager, LockOptions, PURPOSE_BYTES_MAX};
 
-use super::{Records, Run};
+use super::{Run, not_kept};
 use crate::error::{HomeError, RunError};
 use crate::locks::take_locks;
-use crate::{RunEvent, RunEventKind, RunId, chain};
+use crate::state::Reclaimed;
+use crate::{RunEvent, RunEventKind};
 
 impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
     /// Takes the plan's locks, sets aside what its agents may use and writes the first line of the run; nothing is left of a run that could not begin.
@@ -51,28 +53,41 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
 
     /// Writes the run into the state files.
     async fn save_first(&mut self) -> Result<(), RunError> {
-        let Some(Records { state, .. }) = &self.start.records else { return Ok(()) };
-        // Files that cannot be read or written are told about by the save.
-        if let Ok((runs, found)) = state.clone().reclaim().await {
-            self.start.ready.warnings.extend(interrupted(&runs, found));
+        let Some(state) = &self.start.state else { return Ok(()) };
+        // A store that cannot be read or written is told about by the save.
+        if let Ok(reclaimed) = state.clone().reclaim().await {
+            self.start.ready.warnings.extend(interrupted(&reclaimed));
         }
-        match state.clone().save(self.start.task_record(None), Vec::new()).await {
-            Ok(()) => Ok(()),
+        let warnings = match state.clone().save(self.start.run_record(None), Vec::new()).await {
+            Ok(warnings) => warnings,
             // What somebody else wrote there is no reason not to run.
-            Err(error @ (HomeError::Damaged { .. } | HomeError::Version { .. })) => {
-                let warning = format!("the state of the run is not kept: {}", chain(&error));
-                self.start.ready.warnings.push(warning);
-                Ok(())
-            }
-            Err(HomeError::Lock(source)) => Err(RunError::Lock(source)),
-            Err(source) => Err(RunError::Home { path: state.home().root().to_owned(), source }),
-        }
+            Err(error) if is_what_it_holds(&error) => vec![not_kept(&error)],
+            Err(source) => return Err(RunError::State { source }),
+        };
+        self.start.ready.warnings.extend(warnings);
+        Ok(())
     }
 }
 
-/// What to tell about processes of runs whose own process was gone before they ended.
-fn interrupted(runs: &[RunId], found: usize) -> Option<String> {
-    let first = runs.first().filter(|_| found > 0)?;
-    let more = if runs.len() > 1 { format!(" and {} more", runs.len() - 1) } else { String::new() };
-    Some(format!("{found} processes that interrupted run {first}{more} had left were killed"))
+/// What to tell about runs whose own process was gone before they ended.
+fn interrupted(reclaimed: &Reclaimed) -> Option<String> {
+    let first = reclaimed.runs.first()?;
+    let more = if reclaimed.runs.len() > 1 {
+        format!(" and {} more", reclaimed.runs.len() - 1)
+    } else {
+        String::new()
+    };
+    Some(match reclaimed.processes {
+        0 => format!("run {first}{more} was interrupted; nothing of it was left running"),
+        found => format!("{found} processes that interrupted run {first}{more} had left were killed"),
+    })
+}
+
+/// Whether a database is not used for what it holds, rather than for its place.
+fn is_what_it_holds(error: &HomeError) -> bool {
+    let HomeError::Database(error) = error else { return false };
+    matches!(
+        **error,
+        DatabaseError::Damaged { .. } | DatabaseError::Newer { .. } | DatabaseError::Foreign { .. }
+    )
 }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::{Halt, Run};
 use crate::error::RunError;
+use crate::part::Verdict;
 use crate::{AgentReport, Outcome, RunEvent, clock};
 
 /// How long what is set aside for an agent without a time-out stays so, should nobody see that this process has ended.
@@ -56,6 +57,13 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
             }
         }
         Ok(())
+    }
+
+    /// Ends the part of an agent that a quota keeps from starting.
+    pub(super) fn refuse(&mut self, index: usize, reason: String) {
+        let verdict = Verdict { outcome: Outcome::OverBudget, error: None, result: None };
+        let report = AgentReport { reason: Some(reason), ..self.report(index, verdict) };
+        self.end_judged(index, report);
     }
 
     /// Stops the run if its budget is spent, as far as costs are known by now.

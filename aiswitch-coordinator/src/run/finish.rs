@@ -3,6 +3,7 @@
 use aiswitch_agent::sweep;
 use aiswitch_lock::LockError;
 use aiswitch_tokens::UsageSummary;
+use tokio::time::Instant;
 
 use super::{Run, audited, panic_message};
 use crate::aggregate::aggregate_results;
@@ -14,6 +15,11 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
     pub(super) async fn finish(mut self) -> RunReport {
         while let Some(saved) = self.saves.join_next().await {
             self.saved(saved);
+        }
+        let rest = self.pool.weed(&[], Instant::now());
+        self.retire(rest);
+        while let Some(retired) = self.ends.join_next().await {
+            self.retired(retired);
         }
         if sweep(&self.start.id.to_string()) > 0 {
             self.warn("processes that agents had left running were killed".to_owned());

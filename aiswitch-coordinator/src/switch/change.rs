@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use aiswitch_agent::{
-    Agent, AgentId, ErrorKind, LiveError, RunContext, TaskError, TaskSpec, TaskStatus, event_channel,
+    Agent, AgentId, ErrorKind, LiveError, Pace, RunContext, TaskError, TaskSpec, TaskStatus, event_channel,
 };
 use aiswitch_env::{EnvSnapshot, Environment, PresetName, SnapshotId};
 use tokio_util::sync::CancellationToken;
@@ -241,13 +241,15 @@ impl Coordinator {
     fn probe_context(&self, agent: &AgentId, environment: &Environment) -> RunContext {
         // Nobody hears what is told meanwhile: what counts is the end.
         let (events, _) = event_channel(agent.clone());
+        let marker = format!("{}:{agent}", SnapshotId::at(clock::now()));
         RunContext {
             environment: environment.clone(),
             events,
             cancel: CancellationToken::new(),
             limits: self.limits,
             output_dir: None,
-            marker: format!("{}:{agent}", SnapshotId::at(clock::now())),
+            pace: Pace::new(marker.clone()),
+            marker,
             guard: self.guard.clone(),
             hidden: self.home.iter().map(|home| home.root().to_owned()).collect(),
         }

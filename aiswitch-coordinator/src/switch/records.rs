@@ -13,7 +13,7 @@ use super::{Binding, EnvNotice, SwitchError, SwitchRecord, SwitchStep};
 use crate::clock;
 use crate::error::HomeError;
 use crate::home::{FILE_MODE, make_folder};
-use crate::state::State;
+use crate::state::StateFiles;
 use crate::{Home, HomeError as Problem};
 
 /// How many snapshots `env.json` keeps, beside those that agents are bound to.
@@ -124,13 +124,13 @@ impl EnvRecords {
 /// The file, and the locks that all its writers take.
 #[derive(Clone, Debug)]
 pub struct EnvState {
-    state: State,
+    files: StateFiles,
 }
 
 impl EnvState {
     /// The records of a home; all writers of one home take the same locks from these.
     pub fn new(home: Home, locks: Arc<dyn LockManager>) -> Self {
-        Self { state: State::new(home, locks) }
+        Self { files: StateFiles { home, locks } }
     }
 
     /// The records as they are; a switch that goes on counts from its end on.
@@ -138,7 +138,7 @@ impl EnvState {
     /// # Errors
     /// They cannot be read, are damaged, or are of a later version.
     pub fn read(&self) -> Result<EnvRecords, Problem> {
-        read(self.state.home())
+        read(&self.files.home)
     }
 
     /// Ends the switches that were broken off, each to the old preset or the new one, and says so.
@@ -157,7 +157,7 @@ impl EnvState {
         for record in records.switches.iter().filter(|record| record.step.is_open()) {
             // Whoever has the lock goes on with the switch.
             let options = LockOptions::new().with_timeout(Duration::ZERO).with_purpose("broken switch");
-            if let Ok(_lock) = self.state.locks().acquire(&lock_of(&record.agent), &options).await {
+            if let Ok(_lock) = self.files.locks.acquire(&lock_of(&record.agent), &options).await {
                 notices.extend(self.settle_one(&record.agent).await?);
             }
         }
@@ -167,7 +167,7 @@ impl EnvState {
     /// Has the switches of one agent to oneself, and ends those that were broken off.
     pub(super) async fn hold(&self, agent: &AgentId) -> Result<(LockGuard, Vec<EnvNotice>), SwitchError> {
         let options = LockOptions::new().with_timeout(SWITCH_LOCK_TIMEOUT).with_purpose("env switch");
-        let lock = self.state.locks().acquire(&lock_of(agent), &options).await;
+        let lock = self.files.locks.acquire(&lock_of(agent), &options).await;
         let lock = lock.map_err(|source| SwitchError::Busy { agent: agent.clone(), source })?;
         Ok((lock, self.settle_one(agent).await?))
     }
@@ -243,7 +243,7 @@ impl EnvState {
             replace_file(&path, &text, FILE_MODE).map_err(|source| HomeError::Replace { path, source })?;
             Ok(done)
         };
-        self.state.clone().locked(change).await
+        self.files.clone().locked(change).await
     }
 }
 

@@ -7,8 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
 use crate::error::HomeError;
-use crate::state::{ProcessMark, read_tasks};
-use crate::{Home, RunState};
+use crate::{Home, ProcessMark, RunState};
 
 /// How often it is looked whether the turns are over.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -27,13 +26,13 @@ pub(super) async fn wait_for_turns(
     let end = Instant::now() + patience;
     let mut asked: Vec<ProcessMark> = Vec::new();
     loop {
-        let mut runs = read_tasks(home).map_err(unread)?;
+        let mut runs = home.runs().list().map_err(unread)?;
         runs.retain(|run| run.status == RunState::Running && run.agents.iter().any(|of| is_of(of, agent)));
         let Some(first) = runs.first() else { return Ok(()) };
-        for run in runs.iter().filter(|_| turn == Turn::Cancel) {
-            if !asked.contains(&run.process) {
-                interrupt(run.process);
-                asked.push(run.process);
+        for process in runs.iter().filter(|_| turn == Turn::Cancel).filter_map(|run| run.process) {
+            if !asked.contains(&process) {
+                interrupt(process);
+                asked.push(process);
             }
         }
         if Instant::now() >= end {

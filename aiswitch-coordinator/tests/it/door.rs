@@ -117,8 +117,8 @@ async fn a_run_whose_state_cannot_be_written_leaves_no_folder() {
     let folder = tempfile::tempdir().expect("a folder");
     let home = Home::new(folder.path());
     // A folder stands where the file is to be.
-    std::fs::create_dir_all(home.tasks_file().join("in the way")).expect("a folder");
+    std::fs::create_dir_all(home.runs_file().join("in the way")).expect("a folder");
     let text = refused(&coordinator([echo("a")]).with_home(home.clone()), plan("hello", &["a"])).await;
-    assert!(text.contains("tasks.json"), "{text}");
+    assert!(text.contains("runs.db"), "{text}");
     assert_eq!(home.runs_dir().read_dir().expect("it was made").count(), 0);
 }

@@ -2,6 +2,7 @@
 //! The coordinator from outside: its loop, its processes and its records.
 
 mod audit;
+mod consistency;
 mod door;
 mod environment;
 mod examples;
@@ -11,11 +12,15 @@ mod locks;
 mod logs;
 mod order;
 mod parallel;
+mod pressure;
 mod processes;
 mod quota;
 mod records;
 mod refusals;
 mod report_form;
+mod retention;
+mod run_store;
 mod stop;
 mod support;
 mod switch;
+mod warm;

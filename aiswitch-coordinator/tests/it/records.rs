@@ -1,7 +1,7 @@
 //! The state files and the folders of runs.
 #![expect(clippy::disallowed_methods, reason = "processes that share a home are processes")]
 
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -9,7 +9,8 @@ use std::sync::Arc;
 use aiswitch_agent::AgentEvent;
 use aiswitch_coordinator::{
     CancellationToken, EVENTS_BYTES_MAX, Home, HomeError, LockManager, MemoryAgent, MemoryLockManager,
-    RunEvent, RunEventKind, RunRecordSummary, RunReport, RunState, RunStatus, TASKS_KEPT_MAX,
+    ProcessMark, RunEvent, RunEventKind, RunRecordSummary, RunReport, RunState, RunStatus, RunStore,
+    SqliteRunStore, TASKS_KEPT_MAX,
 };
 
 use crate::examples::example;
@@ -30,6 +31,15 @@ fn writer(home: &Home, count: usize) -> Child {
         .stdout(Stdio::null())
         .spawn()
         .expect("the example")
+}
+
+/// Has the latest run stand as running, by a process like its own.
+fn stands_as_running(home: &Home, change: fn(&mut ProcessMark)) {
+    let store = SqliteRunStore::at(home.runs_file());
+    let mut run = store.runs(1).expect("a database").remove(0);
+    run.status = RunState::Running;
+    change(run.process.as_mut().expect("it has one"));
+    store.save(&run, &[]).expect("written");
 }
 
 /// The document in a state file, which must be whole at any moment; `None` before there is one.
@@ -129,8 +139,9 @@ async fn a_run_whose_process_was_killed_is_interrupted() {
     // The signal may come between two runs of the writer, so that none is interrupted.
     let interrupted = (0..20).any(|_| {
         let mut child = writer(&home, 1_000_000);
-        let is_under_way =
-            |run: &RunRecordSummary| run.status == RunState::Running && run.process.pid == child.id();
+        let is_under_way = |run: &RunRecordSummary| {
+            run.status == RunState::Running && run.process.is_some_and(|process| process.pid == child.id())
+        };
         wait_for("a run is under way", || list().iter().any(is_under_way));
         child.kill().expect("it runs");
         child.wait().expect("it ends");
@@ -144,7 +155,9 @@ async fn a_run_whose_process_was_killed_is_interrupted() {
         .execute_parallel(plan("hello", &["a"]))
         .await
         .expect("it runs");
-    assert_eq!((report.warnings.as_slice(), list()[0].run_id), (&[][..], report.run_id));
+    let [told] = report.warnings.as_slice() else { panic!("{:?}", report.warnings) };
+    assert!(told.ends_with("was interrupted; nothing of it was left running"), "{told}");
+    assert_eq!(list()[0].run_id, report.run_id);
 }
 
 #[tokio::test]
@@ -158,10 +171,7 @@ async fn what_an_interrupted_run_left_behind_is_killed_when_the_next_one_starts(
     };
     let (mut left, mut other) = (leave(&first.run_id.to_string()), leave("01ANOTHER"));
     // As if the process of that run were gone: its number is another's now.
-    let mut tasks = document(&home.tasks_file()).expect("a file");
-    tasks["tasks"][0]["status"] = "running".into();
-    tasks["tasks"][0]["process"]["started_ticks"] = 1.into();
-    std::fs::write(home.tasks_file(), tasks.to_string()).expect("written");
+    stands_as_running(&home, |process| process.started_ticks = Some(1));
 
     let second = one.execute_parallel(plan("hello", &["a"])).await.expect("it runs");
     let killed = left.wait().expect("it ends");
@@ -182,15 +192,12 @@ async fn fault_38_a_process_with_the_number_of_an_earlier_one_is_not_taken_for_i
     let (_folder, home) = home();
     let one = coordinator([echo("a")]).with_home(home.clone());
     one.execute_parallel(plan("hello", &["a"])).await.expect("it runs");
-    let state_with = |change: fn(&mut serde_json::Value)| {
-        let mut tasks = document(&home.tasks_file()).expect("a file");
-        tasks["tasks"][0]["status"] = "running".into();
-        change(&mut tasks["tasks"][0]["process"]["started_ticks"]);
-        std::fs::write(home.tasks_file(), tasks.to_string()).expect("written");
+    let state_with = |change: fn(&mut ProcessMark)| {
+        stands_as_running(&home, change);
         home.runs().list().expect("a list")[0].status
     };
     assert_eq!(state_with(|_| {}), RunState::Running);
-    assert_eq!(state_with(|ticks| *ticks = 1.into()), RunState::Interrupted);
+    assert_eq!(state_with(|process| process.started_ticks = Some(1)), RunState::Interrupted);
 }
 
 #[tokio::test]
@@ -271,8 +278,8 @@ fn fault_35_a_killed_writer_leaves_whole_files_that_others_go_on_with() {
         wait_for("it has written", || listed() != before);
         child.kill().expect("it runs");
         child.wait().expect("it ends");
-        document(&home.tasks_file()).expect("a file");
-        // It is written second, so the first writer may have been killed before it.
+        // They are written behind the database, so the first writer may have been killed before it.
+        document(&home.tasks_file());
         document(&home.agents_file());
     }
     let before = listed();
@@ -281,34 +288,41 @@ fn fault_35_a_killed_writer_leaves_whole_files_that_others_go_on_with() {
 }
 
 #[tokio::test]
-async fn the_list_keeps_the_last_runs_and_what_it_does_not_know() {
+async fn the_view_shows_the_last_runs_and_the_store_keeps_all() {
     let (_folder, home) = home();
     let one = coordinator([echo("a")]).with_home(home.clone());
     let first = one.execute_parallel(plan("first", &["a"])).await.expect("it runs").run_id;
-    // As if a later version had written a field of its own, and many runs.
-    let mut tasks = document(&home.tasks_file()).expect("a file");
-    tasks["tasks"][0]["later_field"] = 7.into();
-    let template = tasks["tasks"][0].clone();
-    tasks["tasks"] = (0..TASKS_KEPT_MAX).map(|_| template.clone()).collect();
-    for (n, task) in tasks["tasks"].as_array_mut().expect("a list").iter_mut().enumerate() {
-        task["run_id"] = format!("01K9XJ5V7C8N3T2B4M6P{n:06}").into();
+    let store = SqliteRunStore::at(home.runs_file());
+    let template = store.runs(1).expect("a database").remove(0);
+    for n in 0..TASKS_KEPT_MAX {
+        let run_id = format!("01K9XJ5V7C8N3T2B4M6P{n:06}").parse().expect("a name");
+        store.save(&RunRecordSummary { run_id, ..template.clone() }, &[]).expect("written");
     }
-    std::fs::write(home.tasks_file(), tasks.to_string()).expect("written");
     let last = one.execute_parallel(plan("last", &["a"])).await.expect("it runs").run_id;
-    let kept = document(&home.tasks_file()).expect("a file")["tasks"].as_array().cloned().expect("a list");
-    assert_eq!((kept.len(), kept[0]["later_field"].as_u64()), (TASKS_KEPT_MAX, Some(7)));
-    assert_eq!(kept[0]["run_id"], "01K9XJ5V7C8N3T2B4M6P000001");
-    assert_eq!(kept[TASKS_KEPT_MAX - 1]["run_id"], last.to_string());
-    // The folder of a run that the list has let go of is still found.
+    let shown = document(&home.tasks_file()).expect("a file")["tasks"].as_array().cloned().expect("a list");
+    assert_eq!(shown.len(), TASKS_KEPT_MAX);
+    assert_eq!(shown[TASKS_KEPT_MAX - 1]["run_id"], last.to_string());
+    assert_eq!(store.runs(usize::MAX).expect("a database").len(), TASKS_KEPT_MAX + 2);
     assert_eq!(home.runs().read(&first).expect("a report").task.prompt, "first");
 }
 
 #[tokio::test]
-async fn fault_34_a_damaged_or_newer_state_file_is_left_alone_and_named() {
-    for (text, expected) in [
-        ("{\"v\": 1, \"tasks\": [", "is damaged at line 1; move it away to go on without it"),
-        ("{\"v\": 2, \"tasks\": []}", "has version 2, which this program does not know"),
-    ] {
+async fn a_view_is_one_generation_on_whenever_it_changes_and_never_goes_back() {
+    let (_folder, home) = home();
+    let one = coordinator([echo("a")]).with_home(home.clone());
+    let generation = || document(&home.tasks_file()).expect("a file")["generation"].as_u64();
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        one.execute_parallel(plan("hello", &["a"])).await.expect("it runs");
+        seen.push(generation());
+    }
+    // Each run is shown twice: as it goes on, and as it ended.
+    assert_eq!(seen, [Some(2), Some(4), Some(6)]);
+}
+
+#[tokio::test]
+async fn fault_34_what_was_done_to_a_view_is_undone_and_told_and_a_later_version_is_left_alone() {
+    let told = async |text: &str| {
         let (_folder, home) = home();
         std::fs::create_dir_all(home.state_dir()).expect("a folder");
         std::fs::write(home.tasks_file(), text).expect("a file");
@@ -318,14 +332,36 @@ async fn fault_34_a_damaged_or_newer_state_file_is_left_alone_and_named() {
             .await
             .expect("it runs");
         assert_eq!(report.status, RunStatus::Completed);
-        let [warning] = report.warnings.as_slice() else { panic!("{:?}", report.warnings) };
-        assert!(
-            warning.starts_with("the state of the run is not kept: `") && warning.contains(expected),
-            "{warning}"
-        );
-        assert_eq!(std::fs::read_to_string(home.tasks_file()).expect("a file"), text);
-        assert!(home.runs().list().is_err_and(|error| error.to_string().contains(expected)));
-    }
+        assert_eq!(home.runs().list().expect("a list").len(), 1);
+        let left = document(&home.tasks_file()).expect("a file");
+        (report.warnings, left["tasks"].as_array().map(Vec::len))
+    };
+    let (warnings, shown) = told("{\"v\": 1, \"tasks\": [").await;
+    let [warning] = warnings.as_slice() else { panic!("{warnings:?}") };
+    assert!(warning.ends_with("tasks.json` was damaged at line 1, and was written anew"), "{warning}");
+    assert_eq!(shown, Some(1));
+    let (warnings, shown) = told("{\"v\": 2, \"tasks\": []}").await;
+    let [warning] = warnings.as_slice() else { panic!("{warnings:?}") };
+    assert!(warning.ends_with("tasks.json` has version 2, which this program does not know"), "{warning}");
+    assert_eq!(shown, Some(0));
+}
+
+#[tokio::test]
+async fn a_run_goes_on_without_a_database_that_is_damaged_and_names_it() {
+    let (_folder, home) = home();
+    std::fs::create_dir_all(home.state_dir()).expect("a folder");
+    std::fs::set_permissions(home.state_dir(), PermissionsExt::from_mode(0o700)).expect("closed");
+    std::fs::write(home.runs_file(), "this is no database, as long as it may be").expect("a file");
+    std::fs::set_permissions(home.runs_file(), PermissionsExt::from_mode(0o600)).expect("closed");
+    let report = coordinator([echo("a")])
+        .with_home(home.clone())
+        .execute_parallel(plan("hello", &["a"]))
+        .await
+        .expect("it runs");
+    assert_eq!(report.status, RunStatus::Completed);
+    let [warning] = report.warnings.as_slice() else { panic!("{:?}", report.warnings) };
+    assert!(warning.starts_with("how the run is is not kept: database `"), "{warning}");
+    assert!(home.runs().list().is_err());
 }
 
 #[tokio::test]
@@ -344,7 +380,7 @@ async fn fault_33_records_that_fail_during_a_run_are_warnings() {
         "{report:?}"
     );
     assert!(
-        report.warnings.iter().any(|warning| warning.starts_with("the state of the run is not kept: ")),
+        report.warnings.iter().any(|warning| warning.starts_with("how the run is is not kept: ")),
         "{report:?}"
     );
 }

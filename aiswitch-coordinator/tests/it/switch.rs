@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use aiswitch_agent::{RunContext, event_channel};
+use aiswitch_agent::{Pace, RunContext, event_channel};
 use aiswitch_coordinator::{
     Actor, Agent, AgentSpec, Ambient, Assignment, Channel, Coordinator, Driver, EnvNotice, EnvState, Home,
     Limits, LiveAgent, MemoryLockManager, Plan, Preset, PresetName, Replay, RestartPolicy, Role,
@@ -132,13 +132,15 @@ impl Bench {
         let options = SwitchOptions { unbound: Some(name("old")), ..self.options() };
         let environment = self.coordinator().agent_environment(&id("live"), &options).unwrap();
         let (events, _) = event_channel(id("live"));
+        let marker = format!("{}:live", self.folder.path().file_name().unwrap().to_string_lossy());
         let context = RunContext {
             environment,
             events,
             cancel: CancellationToken::new(),
             limits: Limits::default(),
             output_dir: None,
-            marker: format!("{}:live", self.folder.path().file_name().unwrap().to_string_lossy()),
+            pace: Pace::new(marker.clone()),
+            marker,
             guard: None,
             hidden: Vec::new(),
         };

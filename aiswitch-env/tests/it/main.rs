@@ -9,6 +9,10 @@ mod seal;
 mod snapshot;
 
 use std::collections::BTreeMap;
+use std::error::Error;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use aiswitch_env::{
     Ambient, DataKeys, EnvError, Environment, FlatPreset, Origin, Preset, PresetName, Secret,
@@ -102,6 +106,31 @@ fn a_file_value_loses_its_last_line_feed_only() {
     let json = format!(r#"{{"variables": {{"A_KEY": "file:{}"}}}}"#, path.display());
     let variables = flat(&json).resolve(&ambient(&[]), &DataKeys::default()).unwrap();
     assert_eq!(variables["A_KEY"].value, Secret::new("sk-from-file\n"));
+}
+
+#[test]
+fn a_file_that_others_could_change_gives_no_value() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("key");
+    std::fs::write(&path, "sk-from-file").unwrap();
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let reason = |path: &Path| {
+        let json = format!(r#"{{"variables": {{"A_KEY": "file:{}"}}}}"#, path.display());
+        let resolved = flat(&json).resolve(&ambient(&[]), &DataKeys::default());
+        resolved.err().map(|error| error.source().unwrap().to_string())
+    };
+    for (mode, expected) in [
+        (0o600, None),
+        (0o644, None),
+        (0o620, Some("others could change it: chmod go-w")),
+        (0o602, Some("others could change it: chmod go-w")),
+    ] {
+        std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        assert_eq!(reason(&path).as_deref(), expected, "{mode:o}");
+        assert_eq!(reason(&link).as_deref(), expected, "a link to {mode:o}");
+    }
+    assert_eq!(reason(dir.path()).as_deref(), Some("it is not a regular file"));
 }
 
 #[test]

@@ -93,6 +93,8 @@ fn shapes() -> Vec<(&'static str, String)> {
         ("quote of Python", "sk-canary/%2B%22%C3%A9%3C%26%3E%5C%200123456789".into()),
         ("encodeURI", "sk-canary/+%22%C3%A9%3C&%3E%5C%200123456789".into()),
         ("a form", "sk-canary%2F%2B%22%C3%A9%3C%26%3E%5C+0123456789".into()),
+        ("xxd", "736b2d63616e6172792f2b22c3a93c263e5c2030313233343536373839".into()),
+        ("hex().upper() of Python", "736B2D63616E6172792F2B22C3A93C263E5C2030313233343536373839".into()),
         ("base64", STANDARD.encode(KEY)),
         ("base64 behind one byte", STANDARD.encode(format!(":{KEY}:"))),
         ("base64 of basic auth", STANDARD.encode(format!("me:{KEY}"))),

@@ -57,6 +57,12 @@ pub enum DatabaseError {
         /// The latest version that is known here.
         version_max: i64,
     },
+    /// It was taken away or replaced while it was open.
+    #[error("database `{}` was taken away while it was in use; start again to go on with what is there now", path.display())]
+    Gone {
+        /// Where it was.
+        path: PathBuf,
+    },
     /// It is the database of something else.
     #[error("database `{}` belongs to another program (application id {application_id}); move it away to go on without it", path.display())]
     Foreign {

@@ -2,9 +2,10 @@
 
 mod door;
 mod error;
+mod lazy;
 
 use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use crate::replace::sync_folder;
 use crate::{BlockingLockManager as _, FileLockManager, LockGuard, LockName, LockOptions};
 
 pub use error::{DatabaseError, FileProblem};
+pub use lazy::LazyDatabase;
 
 /// The oldest SQLite that is used, as it numbers itself: 3.51.3, the first in which a restart of the log cannot damage the
 /// file (<https://www.sqlite.org/wal.html#walresetbug>).
@@ -77,6 +79,8 @@ impl Schema {
 #[derive(Debug)]
 pub struct Database {
     path: PathBuf,
+    /// Device and inode of the file that is open.
+    file: (u64, u64),
     gate: FileLockManager,
     writer: Mutex<Connection>,
     /// Reads do not wait for a write of this process that waits for the disk.
@@ -104,12 +108,14 @@ impl Database {
             make_file(&path)?;
             sync_parent(&path)?;
         }
+        let file = door::check_file(&path)?.ok_or_else(|| DatabaseError::Gone { path: path.clone() })?;
         let writer = connect(&path).map_err(DatabaseError::sqlite(&path))?;
         prepare(&writer, &path, schema)?;
         let reader = connect(&path).map_err(DatabaseError::sqlite(&path))?;
         reader.pragma_update(None, "query_only", true).map_err(DatabaseError::sqlite(&path))?;
         drop(passed);
-        Ok(Self { path, gate, writer: Mutex::new(writer), reader: Mutex::new(reader) })
+        let file = (file.dev(), file.ino());
+        Ok(Self { path, file, gate, writer: Mutex::new(writer), reader: Mutex::new(reader) })
     }
 
     /// The file.
@@ -123,13 +129,18 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// [`DatabaseError`] if the turn did not come in [`GATE_TIMEOUT`], or the change or its end failed. Nothing was
+    /// [`DatabaseError`] if the turn did not come in [`GATE_TIMEOUT`], the file was taken away, or the change or its end
+    /// failed. Nothing was
     /// changed then, unless the disk failed at the very end.
     pub fn write<T>(
         &self,
         change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, DatabaseError> {
         let _passed = pass(&self.gate, &self.path, "write")?;
+        // SQLite goes on with a file that has lost its name, where nobody would find what was written.
+        if door::check_file(&self.path)?.is_none_or(|file| (file.dev(), file.ino()) != self.file) {
+            return Err(DatabaseError::Gone { path: self.path.clone() });
+        }
         transact(locked(&self.writer), TransactionBehavior::Immediate, change)
             .map_err(DatabaseError::sqlite(&self.path))
     }

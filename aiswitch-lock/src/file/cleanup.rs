@@ -13,7 +13,7 @@ use crate::{CleanupReport, LockAttempt, LockError, LockFile, LockMode, clock};
 pub(crate) fn cleanup(shared: &Arc<Shared>, unused_for: Duration) -> Result<CleanupReport, LockError> {
     let waits_removed = waits::remove_notes_of_the_ended(&shared.folder)?;
     let mut report = CleanupReport { waits_removed, ..CleanupReport::default() };
-    for name in inspect::names(&shared.folder)? {
+    for name in inspect::names(&shared.folder)?.into_keys() {
         let slot = Slot::new(name, shared)?;
         let mut waited_for = false;
         for name in ticket::read_folder(&slot.tickets)? {

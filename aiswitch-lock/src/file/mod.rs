@@ -14,16 +14,15 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-
-use async_trait::async_trait;
+use std::time::{Duration, Instant};
 
 use crate::identity::Identity;
+use crate::manager::{Begun, Immediate, acquire_blocking};
+use crate::network::network_kind;
 use crate::options::PRIORITY_STEP_DEFAULT;
-use crate::wait::{wait, wait_blocking};
 use crate::{
     BlockingLockManager, Capabilities, CleanupReport, FolderProblem, LockError, LockGuard, LockInfo,
-    LockManager, LockName, LockOptions, clock,
+    LockName, LockOptions,
 };
 
 use attempt::FileAttempt;
@@ -128,7 +127,7 @@ impl FileLockManager {
     ///
     /// # Errors
     ///
-    /// [`LockError::Folder`] if it is not a folder, or if others may write to it; [`LockError::Io`] if the system refuses.
+    /// [`LockError::Folder`] if it is not a folder, others may write to it or it is on a network; [`LockError::Io`] if the system refuses.
     pub fn open(folder: impl Into<PathBuf>) -> Result<Self, LockError> {
         Self::open_with(folder, FileLockConfig::default())
     }
@@ -146,6 +145,9 @@ impl FileLockManager {
         if let Some(problem) = folder_problem(&folder)? {
             return Err(LockError::Folder { path: folder, problem });
         }
+        if let Some(kind) = network_kind(&folder)? {
+            return Err(LockError::Folder { path: folder, problem: FolderProblem::Network { kind } });
+        }
         let shared = Shared { folder, identity: Identity::of_this_process(), config };
         Ok(Self { shared: Arc::new(shared), slots: Mutex::new(Slots { known: BTreeMap::new(), uses: 0 }) })
     }
@@ -161,68 +163,30 @@ impl FileLockManager {
         self.shared.check_process()?;
         self.slots.lock().unwrap_or_else(PoisonError::into_inner).get(name, &self.shared)
     }
-
-    /// Takes a lock at once, if nobody is likely to come first.
-    #[inline]
-    fn start(
-        &self,
-        name: &LockName,
-        options: &LockOptions,
-    ) -> Result<(Arc<Slot>, Option<LockGuard>), LockError> {
-        options.check()?;
-        let slot = self.slot(name)?;
-        let guard = slot.take_unless_crowded(options)?;
-        Ok((slot, guard))
-    }
 }
 
-#[async_trait]
-impl LockManager for FileLockManager {
-    async fn acquire(&self, name: &LockName, options: &LockOptions) -> Result<LockGuard, LockError> {
-        match self.start(name, options)? {
-            (_, Some(guard)) => Ok(guard),
-            (slot, None) => {
-                let now = tokio::time::Instant::now().into_std();
-                wait(FileAttempt::start(slot, options, now)?).await
-            }
-        }
-    }
+impl Immediate for FileLockManager {
+    type Attempt = FileAttempt;
 
-    async fn try_acquire(
+    #[inline]
+    fn begin(
         &self,
         name: &LockName,
         options: &LockOptions,
-    ) -> Result<Option<LockGuard>, LockError> {
-        BlockingLockManager::try_acquire(self, name, options)
-    }
-
-    async fn inspect(&self, name: &LockName) -> Result<LockInfo, LockError> {
-        BlockingLockManager::inspect(self, name)
-    }
-
-    async fn list(&self) -> Result<Vec<LockInfo>, LockError> {
-        BlockingLockManager::list(self)
-    }
-
-    async fn release_all(&self) -> Result<usize, LockError> {
-        BlockingLockManager::release_all(self)
-    }
-
-    async fn cleanup_stale_locks(&self, unused_for: Duration) -> Result<CleanupReport, LockError> {
-        BlockingLockManager::cleanup_stale_locks(self, unused_for)
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        BlockingLockManager::capabilities(self)
+        now: impl FnOnce() -> Instant,
+    ) -> Result<Begun<FileAttempt>, LockError> {
+        options.check()?;
+        let slot = self.slot(name)?;
+        match slot.take_unless_crowded(options)? {
+            Some(guard) => Ok(Begun::Taken(guard)),
+            None => FileAttempt::start(slot, options, now()).map(Begun::Waits),
+        }
     }
 }
 
 impl BlockingLockManager for FileLockManager {
     fn acquire(&self, name: &LockName, options: &LockOptions) -> Result<LockGuard, LockError> {
-        match self.start(name, options)? {
-            (_, Some(guard)) => Ok(guard),
-            (slot, None) => wait_blocking(FileAttempt::start(slot, options, clock::now())?),
-        }
+        acquire_blocking(self, name, options)
     }
 
     fn try_acquire(&self, name: &LockName, options: &LockOptions) -> Result<Option<LockGuard>, LockError> {
@@ -239,11 +203,12 @@ impl BlockingLockManager for FileLockManager {
         self.shared.check_process()?;
         let known = self.slots.lock().unwrap_or_else(PoisonError::into_inner).known.clone();
         let mut all = Vec::new();
-        for name in inspect::names(&self.shared.folder)? {
-            all.push(match known.get(&name) {
-                Some((slot, _)) => inspect::inspect(slot)?,
-                None => inspect::inspect(&Slot::new(name, &self.shared)?)?,
-            });
+        for (name, queue) in inspect::names(&self.shared.folder)? {
+            let slot = match known.get(&name) {
+                Some((slot, _)) => Arc::clone(slot),
+                None => Arc::new(Slot::new(name, &self.shared)?),
+            };
+            all.push(inspect::inspect_with(&slot, queue)?);
         }
         Ok(all)
     }

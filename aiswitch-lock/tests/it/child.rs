@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-const ROLE: &str = "AISWITCH_LOCK_TEST_ROLE";
-const FOLDER: &str = "AISWITCH_LOCK_TEST_FOLDER";
+pub(crate) const ROLE: &str = "AISWITCH_LOCK_TEST_ROLE";
+pub(crate) const FOLDER: &str = "AISWITCH_LOCK_TEST_FOLDER";
 
 /// Starts the test `test` of this program in a process of its own, where [`role`] gives back what is passed here.
 pub(crate) fn spawn(test: &str, role: &str, folder: &Path) -> Process {

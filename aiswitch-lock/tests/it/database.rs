@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aiswitch_lock::database::{Database, DatabaseError, FileProblem, GATE_TIMEOUT, Schema};
+use aiswitch_lock::database::{Database, DatabaseError, FileProblem, GATE_TIMEOUT, LazyDatabase, Schema};
 use aiswitch_lock::rusqlite::{self, Connection, params};
 use aiswitch_lock::{BlockingLockManager as _, FileLockManager, FolderProblem, LockError, LockName};
 use rustix::io::Errno;
@@ -20,8 +20,8 @@ const FIRST: &str =
     PRIMARY KEY (writer, number)) STRICT";
 const SECOND: &str = "ALTER TABLE entry ADD COLUMN note TEXT";
 
-pub(crate) const SCHEMA: Schema = Schema { application_id: 0x7465_7374, migrations: &[FIRST] };
-const LATER: Schema = Schema { migrations: &[FIRST, SECOND], ..SCHEMA };
+pub(crate) static SCHEMA: Schema = Schema { application_id: 0x7465_7374, migrations: &[FIRST] };
+const LATER: Schema = Schema { application_id: 0x7465_7374, migrations: &[FIRST, SECOND] };
 
 fn home() -> (TempDir, PathBuf) {
     let home = tempfile::tempdir().unwrap();
@@ -86,6 +86,33 @@ fn a_write_that_fails_or_panics_changes_nothing_and_the_next_one_works() {
     assert_eq!(count(&database), 0);
     add(&database, 1, 1).unwrap();
     assert_eq!(count(&database), 1);
+}
+
+#[test]
+fn a_file_that_was_taken_away_or_replaced_is_not_written_any_more() {
+    let (_home, path) = home();
+    let database = Database::open(&path, &SCHEMA).unwrap();
+    add(&database, 1, 1).unwrap();
+    let aside = path.with_extension("aside");
+    std::fs::rename(&path, &aside).unwrap();
+    assert!(matches!(add(&database, 1, 2), Err(DatabaseError::Gone { path: gone }) if gone == path));
+    fs::write(&path, "another file").unwrap();
+    chmod(&path, 0o600);
+    assert!(matches!(add(&database, 1, 2), Err(DatabaseError::Gone { .. })));
+    std::fs::rename(&aside, &path).unwrap();
+    add(&database, 1, 2).unwrap();
+}
+
+#[test]
+fn a_lazy_database_is_made_at_its_first_use_and_tries_again_after_an_error() {
+    let (_home, path) = home();
+    let lazy = LazyDatabase::new(&path, &SCHEMA);
+    assert_eq!((lazy.path(), path.exists()), (path.as_path(), false));
+    std::fs::create_dir_all(&path).unwrap();
+    assert!(matches!(lazy.get(), Err(DatabaseError::File { .. })));
+    std::fs::remove_dir(&path).unwrap();
+    add(lazy.get().unwrap(), 1, 1).unwrap();
+    assert_eq!(count(lazy.get().unwrap()), 1);
 }
 
 #[test]

@@ -30,7 +30,12 @@ pub(crate) fn refuse_if(calls: &[i64], rules: &[SeccompRule], errno: Errno) {
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod call {
+    pub(super) const READ: i64 = 0;
     pub(super) const WRITE: i64 = 1;
+    pub(super) const LSEEK: i64 = 8;
+    pub(super) const FTRUNCATE: i64 = 77;
+    pub(super) const UNLINK: i64 = 87;
+    pub(super) const UNLINKAT: i64 = 263;
     pub(super) const PREAD: i64 = 17;
     pub(crate) const PWRITE: i64 = 18;
     pub(super) const POLL: i64 = 7;
@@ -48,7 +53,12 @@ pub(crate) mod call {
 
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod call {
+    pub(super) const READ: i64 = 63;
     pub(super) const WRITE: i64 = 64;
+    pub(super) const LSEEK: i64 = 62;
+    pub(super) const FTRUNCATE: i64 = 46;
+    pub(super) const UNLINK: i64 = 35;
+    pub(super) const UNLINKAT: i64 = 35;
     pub(super) const PREAD: i64 = 67;
     pub(crate) const PWRITE: i64 = 68;
     pub(super) const POLL: i64 = 73;
@@ -64,7 +74,7 @@ pub(crate) mod call {
     pub(super) const IOCTL: i64 = 29;
 }
 
-const CALLS: [(&str, &[i64]); 11] = [
+const CALLS: [(&str, &[i64]); 16] = [
     ("pread", &[call::PREAD]),
     ("pwrite", &[call::PWRITE]),
     ("flock", &[call::FLOCK]),
@@ -76,17 +86,29 @@ const CALLS: [(&str, &[i64]); 11] = [
     ("statx", &[call::STATX]),
     ("pidfd_open", &[call::PIDFD_OPEN]),
     ("ioctl", &[call::IOCTL]),
+    ("lseek", &[call::LSEEK]),
+    ("ftruncate", &[call::FTRUNCATE]),
+    ("unlink", &[call::UNLINK, call::UNLINKAT]),
+    ("read", &[call::READ]),
+    ("write", &[call::WRITE]),
 ];
 
 #[test]
 fn whatever_the_system_refuses_during_an_acquire_leaves_nothing_locked_or_queued() {
     let mut refused = 0;
+    println!("| call | error | lock | file | acquire |\n|---|---|---|---|---|");
     for (call, numbers) in CALLS {
         for errno in [Errno::NOSPC, Errno::ACCESS, Errno::MFILE] {
             for busy in [false, true] {
                 for warm in [false, true] {
                     let what = format!("{call}, {errno}, busy {busy}, warm {warm}");
-                    refused += usize::from(fault(&what, numbers, errno, (busy, warm)).is_err());
+                    let tried = fault(&what, numbers, errno, (busy, warm));
+                    refused += usize::from(tried.is_err());
+                    let outcome = tried.map_or_else(|error| error.to_string(), |()| "taken".to_owned());
+                    let outcome = outcome.split([':', '`']).next().unwrap_or_default();
+                    let (lock, file) =
+                        (if busy { "busy" } else { "free" }, if warm { "open" } else { "not open" });
+                    println!("| {call} | {errno} | {lock} | {file} | {outcome} |");
                 }
             }
         }

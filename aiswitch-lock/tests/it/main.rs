@@ -8,6 +8,7 @@ mod database_killed;
 mod deadlock;
 mod every_manager;
 mod faults;
+mod folders;
 mod order;
 mod power_loss;
 mod processes;
