@@ -1,7 +1,7 @@
-//! What a lock costs that nobody else wants, beside the kernel's own and two other crates.
+//! What a lock costs in one process, beside the kernel's own and two other crates.
 //!
 //! `cargo bench -p aiswitch-benches --bench lock_uncontended` measures with criterion and then prints the ratios of one
-//! interleaved run; `-- --ratios` prints only these.
+//! interleaved run; `-- --ratios` prints only these. Many waiters of one process and a folder of many locks follow.
 #![expect(clippy::unwrap_used, reason = "a bench that cannot run has nothing to report")]
 #![expect(clippy::cast_precision_loss, reason = "times are shown with three digits")]
 #![expect(clippy::print_stdout, reason = "the tables are what it is for")]
@@ -14,13 +14,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aiswitch_lock::{
-    BlockingLockManager, FileLockManager, LockFile, LockManager, LockMode, LockName, LockOptions,
+    BlockingLockManager, FileLockManager, LockFile, LockGuard, LockManager, LockMode, LockName, LockOptions,
     MemoryLockManager,
 };
 use criterion::{Criterion, criterion_group};
 use rustix::fs::{AtFlags, FlockOperation, SeekFrom, StatxFlags, flock, seek, statx};
 use rustix::io::{pread, pwrite};
 use rustix::process::getpid;
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 /// Everything that is measured once and again, opened beforehand.
@@ -142,43 +143,160 @@ fn pairs(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Many waiters in one process: each of `waiters` threads takes the lock in turn.
-fn in_process(criterion: &mut Criterion) {
-    let folder = tempfile::tempdir().unwrap();
-    let locks = Arc::new(FileLockManager::open(folder.path().join("locks")).unwrap());
-    let name = LockName::resource("bench").unwrap();
-    let mut group = criterion.benchmark_group("in_process");
-    for waiters in [4, 64] {
-        group.bench_function(format!("raw flock, {waiters} threads"), |bencher| {
-            bencher.iter_custom(|count| {
-                threads(waiters, count, |share| {
-                    let file = File::open(folder.path()).unwrap();
-                    for _ in 0..share {
-                        flock(&file, FlockOperation::LockExclusive).unwrap();
-                        flock(&file, FlockOperation::Unlock).unwrap();
-                    }
-                })
-            });
-        });
-        group.bench_function(format!("full, {waiters} threads"), |bencher| {
-            bencher.iter_custom(|count| {
-                threads(waiters, count, |share| {
-                    for _ in 0..share {
-                        drop(BlockingLockManager::acquire(&*locks, &name, &LockOptions::new()).unwrap());
-                    }
-                })
-            });
-        });
-        group.bench_function(format!("full, {waiters} tasks"), |bencher| {
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-            bencher.iter_custom(|count| {
+/// What many waiters of one process use in turn, opened beforehand.
+struct Together {
+    folder: TempDir,
+    locks: Arc<FileLockManager>,
+    name: LockName,
+    runtime: Runtime,
+}
+
+const TOGETHER: [&str; 5] = ["raw flock", "fs4", "fd-lock", "full pair", "async full pair"];
+
+impl Together {
+    fn open() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self {
+            locks: Arc::new(FileLockManager::open(folder.path().join("locks")).unwrap()),
+            folder,
+            name: LockName::resource("bench").unwrap(),
+            runtime: tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap(),
+        }
+    }
+
+    /// Takes one of [`TOGETHER`] `count` times, by `waiters` threads, or by tasks if it is async.
+    fn run(&self, row: &str, waiters: u64, count: u64) -> Duration {
+        let open = || File::open(self.folder.path()).unwrap();
+        match row {
+            "raw flock" => threads(waiters, count, |share| {
+                let file = open();
+                for _ in 0..share {
+                    flock(&file, FlockOperation::LockExclusive).unwrap();
+                    flock(&file, FlockOperation::Unlock).unwrap();
+                }
+            }),
+            "fs4" => threads(waiters, count, |share| {
+                let file = open();
+                for _ in 0..share {
+                    fs4::FileExt::lock(&file).unwrap();
+                    fs4::FileExt::unlock(&file).unwrap();
+                }
+            }),
+            "fd-lock" => threads(waiters, count, |share| {
+                let mut file = fd_lock::RwLock::new(open());
+                (0..share).for_each(|_| drop(file.write().unwrap()));
+            }),
+            "full pair" => threads(waiters, count, |share| {
+                for _ in 0..share {
+                    let options = LockOptions::new();
+                    drop(BlockingLockManager::acquire(&*self.locks, &self.name, &options).unwrap());
+                }
+            }),
+            "async full pair" => {
                 let started = Instant::now();
-                runtime.block_on(tasks(&locks, &name, waiters, count));
+                self.runtime.block_on(tasks(&self.locks, &self.name, waiters, count));
                 started.elapsed()
+            }
+            other => unreachable!("{other} is not a row"),
+        }
+    }
+}
+
+/// Many waiters in one process: each of `waiters` takes the lock in turn.
+fn in_process(criterion: &mut Criterion) {
+    let together = Together::open();
+    let mut group = criterion.benchmark_group("in_process");
+    for waiters in WAITERS {
+        for row in TOGETHER {
+            group.bench_function(format!("{row}, {waiters} waiters"), |bencher| {
+                bencher.iter_custom(|count| together.run(row, waiters, count));
             });
-        });
+        }
     }
     group.finish();
+}
+
+const WAITERS: [u64; 2] = [4, 64];
+
+/// The smallest time of each row in rounds that take turns.
+fn print_in_process() {
+    const ROUNDS: u32 = 15;
+    const COUNT: u64 = 6400;
+    let together = Together::open();
+    println!("\n| one process | waiters | ns | × raw flock |\n|---|---|---|---|");
+    for waiters in WAITERS {
+        let mut least = [Duration::MAX; TOGETHER.len()];
+        for _ in 0..ROUNDS {
+            for (row, least) in TOGETHER.iter().zip(&mut least) {
+                *least = together.run(row, waiters, COUNT).min(*least);
+            }
+        }
+        let nanos = |time: Duration| time.as_secs_f64() * 1e9 / COUNT as f64;
+        for (row, time) in TOGETHER.iter().zip(least) {
+            let ratio = nanos(time) / nanos(least[0]);
+            println!("| {row} | {waiters} | {:.0} | {ratio:.2} |", nanos(time));
+        }
+    }
+}
+
+/// A folder of a thousand locks, of which one is held.
+struct Thousand {
+    locks: FileLockManager,
+    held: LockName,
+    /// Kept while it is looked at.
+    _guard: LockGuard,
+    _folder: TempDir,
+}
+
+impl Thousand {
+    fn open() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let locks = FileLockManager::open(folder.path().join("locks")).unwrap();
+        for index in 0..1000 {
+            let name = LockName::task(format!("{index}")).unwrap();
+            drop(BlockingLockManager::acquire(&locks, &name, &LockOptions::new()).unwrap());
+        }
+        let held = LockName::task("7").unwrap();
+        let guard = BlockingLockManager::acquire(&locks, &held, &LockOptions::new()).unwrap();
+        Self { locks, held, _guard: guard, _folder: folder }
+    }
+
+    fn run(&self, row: &str) {
+        match row {
+            "inspect one" => drop(BlockingLockManager::inspect(&self.locks, &self.held).unwrap()),
+            "list" => drop(BlockingLockManager::list(&self.locks).unwrap()),
+            "cleanup, all kept" => {
+                let unused_for = Duration::from_hours(1);
+                black_box(BlockingLockManager::cleanup_stale_locks(&self.locks, unused_for).unwrap());
+            }
+            other => unreachable!("{other} is not a row"),
+        }
+    }
+}
+
+const THOUSAND: [&str; 3] = ["inspect one", "list", "cleanup, all kept"];
+
+fn thousand(criterion: &mut Criterion) {
+    let thousand = Thousand::open();
+    let mut group = criterion.benchmark_group("thousand");
+    for row in THOUSAND {
+        group.bench_function(row, |bencher| bencher.iter(|| thousand.run(row)));
+    }
+    group.finish();
+}
+
+fn print_thousand() {
+    let thousand = Thousand::open();
+    println!("\n| a folder of 1,000 locks | ms |\n|---|---|");
+    for row in THOUSAND {
+        let time = |_| {
+            let started = Instant::now();
+            thousand.run(row);
+            started.elapsed()
+        };
+        let least = (0..20).map(time).min().unwrap();
+        println!("| {row} | {:.3} |", least.as_secs_f64() * 1e3);
+    }
 }
 
 fn threads(waiters: u64, count: u64, work: impl Fn(u64) + Sync) -> Duration {
@@ -206,33 +324,6 @@ async fn tasks(locks: &Arc<FileLockManager>, name: &LockName, waiters: u64, coun
     for task in running {
         task.await.unwrap();
     }
-}
-
-/// A thousand locks in one folder.
-fn thousand(criterion: &mut Criterion) {
-    let folder = tempfile::tempdir().unwrap();
-    let locks = FileLockManager::open(folder.path().join("locks")).unwrap();
-    let make = || {
-        for index in 0..1000 {
-            let name = LockName::task(format!("{index}")).unwrap();
-            drop(BlockingLockManager::acquire(&locks, &name, &LockOptions::new()).unwrap());
-        }
-    };
-    make();
-    let held = LockName::task("7").unwrap();
-    let _guard = BlockingLockManager::acquire(&locks, &held, &LockOptions::new()).unwrap();
-    let mut group = criterion.benchmark_group("thousand");
-    group.bench_function("inspect one", |bencher| {
-        bencher.iter(|| BlockingLockManager::inspect(&locks, &held).unwrap());
-    });
-    group.bench_function("list", |bencher| bencher.iter(|| BlockingLockManager::list(&locks).unwrap()));
-    group.bench_function("cleanup, all kept", |bencher| {
-        bencher.iter(|| {
-            let unused_for = Duration::from_hours(1);
-            BlockingLockManager::cleanup_stale_locks(&locks, unused_for).unwrap()
-        });
-    });
-    group.finish();
 }
 
 /// The rows one after the other in many short rounds, so that whatever else the machine does hits all alike; the
@@ -273,4 +364,6 @@ fn main() {
         Criterion::default().configure_from_args().final_summary();
     }
     print_ratios();
+    print_in_process();
+    print_thousand();
 }

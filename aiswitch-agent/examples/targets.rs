@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use aiswitch_agent::{
-    AgentEvent, AgentSpec, Driver, Fault, Guard, LifeState, Limits, LiveAgent, PermissionMode, Replay,
+    AgentEvent, AgentSpec, Driver, Fault, Guard, LifeState, Limits, LiveAgent, Pace, PermissionMode, Replay,
     RestartPolicy, RunContext, TaskSpec, TreeSampler, event_channel, guard_main, misbehave,
 };
 use aiswitch_env::{Ambient, Environment};
@@ -86,13 +86,15 @@ impl Bench {
             }
         });
         let ambient = Ambient::from_vars([("PATH".into(), "/usr/bin:/bin".into())]);
+        let marker = format!("targets-{}:agent", std::process::id());
         let context = RunContext {
             environment: Environment::compose(&ambient, &[], None)?,
             events: sender,
             cancel: CancellationToken::new(),
             limits: Limits::default(),
             output_dir: None,
-            marker: format!("targets-{}:agent", std::process::id()),
+            pace: Pace::new(marker.clone()),
+            marker,
             guard: guard.cloned(),
             hidden: Vec::new(),
         };

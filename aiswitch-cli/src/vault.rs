@@ -6,10 +6,11 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::iter::successors;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use aiswitch_coordinator::check_private;
-use aiswitch_coordinator::{FileLockManager, Home, LockManager, Preset, PresetName};
+use aiswitch_coordinator::{EnvState, FileLockManager, Home, LockManager, Preset, PresetName};
 use aiswitch_env::{
     Ambient, DataKeys, EnvError, FlatPreset, Identity, Secret, VALUE_BYTES_MAX, ValueSource, Variable,
 };
@@ -119,8 +120,23 @@ impl<'a> Vault<'a> {
         let path = self.identity_file();
         check_private(&path)?;
         let text = Zeroizing::new(read_text(&path)?);
-        let passphrase = if Identity::needs_passphrase(&text) { Some(self.passphrase()?) } else { None };
+        let passphrase =
+            if Identity::needs_passphrase(&text) { Some(self.own_passphrase(&path)?) } else { None };
         Identity::read(&text, passphrase.as_ref()).map_err(|source| Error::KeyFile { path, source })
+    }
+
+    /// The passphrase that the identity has: of the system's keyring if that keeps it, else as a new one.
+    #[cfg(feature = "keyring")]
+    fn own_passphrase(&self, identity: &Path) -> Result<Secret, Error> {
+        // Where the keyring cannot be used, the passphrase still can.
+        let kept = aiswitch_env::Keyring::of_system().and_then(|keyring| keyring.passphrase(identity)).ok();
+        kept.flatten().map_or_else(|| self.passphrase(), Ok)
+    }
+
+    /// The passphrase that the identity has.
+    #[cfg(not(feature = "keyring"))]
+    fn own_passphrase(&self, _identity: &Path) -> Result<Secret, Error> {
+        self.passphrase()
     }
 
     /// The passphrase: of the file that `AISWITCH_PASSPHRASE_FILE` names, else typed.
@@ -161,6 +177,19 @@ impl<'a> Vault<'a> {
     /// The file is wrong or cannot be read.
     pub(crate) fn presets(&self) -> Result<Presets, Error> {
         Ok(crate::config::read_presets(&self.presets_file())?)
+    }
+
+    /// Encrypts what the snapshots of agents hold with the newest of these keys; the number of values.
+    ///
+    /// # Errors
+    /// The snapshots cannot be read or written; they are as they were then.
+    pub(crate) fn reseal_snapshots(&self, keys: DataKeys) -> Result<usize, Error> {
+        if !self.home.env_file().exists() {
+            return Ok(0);
+        }
+        let locks = FileLockManager::open(self.home.locks_dir()).map_err(Error::Lock)?;
+        let state = EnvState::new(self.home.clone(), Arc::new(locks));
+        Ok(runtime()?.block_on(state.reseal(self.caller.ambient(), keys))?)
     }
 
     /// Writes presets as wanted, with comments and order as they are; hold the lock.

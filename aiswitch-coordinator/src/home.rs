@@ -24,6 +24,7 @@ pub(crate) const FOLDER_MODE: u32 = 0o700;
 /// state/tasks.json             a view of it: the last runs
 /// state/env.json               which agent runs under which preset
 /// state/usage.db               what agents used
+/// state/tokens.json            a view of it: what each agent used in the last 24 hours
 /// audit/audit.head             how far the audit log reaches
 /// audit/audit-NUMBER.jsonl     its lines, from this number on
 /// logs/coordinator.log          what happened over all runs, and coordinator-TIME.log.zst: what was put away
@@ -83,9 +84,19 @@ impl Home {
         self.state_dir().join("env.json")
     }
 
+    /// A view: what each agent used in the last 24 hours. To change it changes nothing.
+    pub fn tokens_file(&self) -> PathBuf {
+        self.state_dir().join("tokens.json")
+    }
+
     /// What agents used, over all runs.
     pub fn usage_file(&self) -> PathBuf {
         self.state_dir().join("usage.db")
+    }
+
+    /// What agents took of the machine, over all runs.
+    pub fn metrics_file(&self) -> PathBuf {
+        self.state_dir().join("metrics.db")
     }
 
     /// The audit log.

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use aiswitch_agent::reclaim;
 use aiswitch_lock::{FileLockManager, LockManager, LockName, LockOptions, replace_file};
+use aiswitch_tokens::UsageStore;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::HomeError;
 use crate::home::FILE_MODE;
 use crate::run_store::{AgentRecord, RunRecordSummary, RunStore, SqliteRunStore};
+use crate::used::used_lately;
 use crate::{Home, RunId, chain, clock};
 
 /// How many runs `tasks.json` shows; the run store and the folders of runs keep older ones too.
@@ -90,6 +92,24 @@ impl State {
         match self.files {
             Some(files) => files.refresh(self.store).await.map(drop),
             None => Ok(()),
+        }
+    }
+
+    /// Has `tokens.json` show what each agent used lately; tells what could not be shown.
+    ///
+    /// # Cancel safety
+    /// What was begun is done to its end.
+    pub(crate) async fn show_usage(self, usage: Arc<dyn UsageStore>) -> Option<String> {
+        let files = self.files?;
+        // The store is read with the lock, so that a view never goes back.
+        let shown = files.locked(move |home| {
+            let used = used_lately(usage.as_ref(), clock::now())
+                .map_err(|error| HomeError::Usage(Box::new(error)))?;
+            write_view(&home.tokens_file(), "agents", &value(&used))
+        });
+        match shown.await {
+            Ok(replaced) => replaced.map(|replaced| replaced.to_string()),
+            Err(error) => Some(format!("the views of the state are not written: {}", chain(&error))),
         }
     }
 

@@ -151,6 +151,16 @@ pub enum EnvError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A keyring cannot be used.
+    #[cfg(feature = "keyring")]
+    #[error("the system's keyring cannot be used: {action} failed")]
+    Keyring {
+        /// What was tried: `open`, `read` or `change`.
+        action: &'static str,
+        /// What the keyring says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A file of an identity holds none.
     #[error("the identity is damaged: it holds no line with `AGE-SECRET-KEY-1…`")]
     IdentityDamaged,

@@ -13,6 +13,8 @@ mod seal;
 mod secret;
 mod shell;
 mod snapshot;
+#[cfg(feature = "keyring")]
+mod store_keyring;
 
 pub use ambient::Ambient;
 pub use environment::{ALLOWED, Environment, Origin, REDIRECTING, Variable, is_dangerous, is_redirecting};
@@ -28,3 +30,5 @@ pub use seal::{DataKey, DataKeys, KEY_BYTES, Place};
 pub use secret::Secret;
 pub use shell::{SHELL_PRESET, SHELL_VARIABLES, Shell};
 pub use snapshot::{EnvSnapshot, SnapshotId, SnapshotValue, check_reference};
+#[cfg(feature = "keyring")]
+pub use store_keyring::Keyring;

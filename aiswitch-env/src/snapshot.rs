@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use ulid::Ulid;
 
-use crate::{EnvError, FlatPreset, FlatValue, PresetName, Secret, ValueSource};
+use crate::seal::{DataKeys, Place};
+use crate::{Ambient, EnvError, FlatPreset, FlatValue, PresetName, Secret, ValueSource};
 
 /// What the checksum begins with, so that another form of a snapshot never has the same one.
 const CHECKSUM_DOMAIN: &[u8] = b"aiswitch/env-snapshot/v1";
@@ -134,6 +135,23 @@ impl EnvSnapshot {
     pub fn is_encrypted(&self) -> bool {
         let sources = self.variables.values().map(|value| ValueSource::from(value.value.clone()));
         sources.into_iter().any(|source| matches!(source, ValueSource::Encrypted(_)))
+    }
+
+    /// Encrypts what these keys open with the newest of them; the number of values. What they do not open stays as it is.
+    pub fn reseal(&mut self, ambient: &Ambient, keys: &DataKeys) -> usize {
+        let (Some(newest), Ok(Some((_, flat)))) = (keys.newest(), self.preset()) else { return 0 };
+        let audience = flat.audience(ambient);
+        let mut count = 0;
+        for (name, SnapshotValue { preset, value }) in &mut self.variables {
+            let ValueSource::Encrypted(sealed) = ValueSource::from(value.clone()) else { continue };
+            let place = Place { preset, name, audience: &audience };
+            if let Ok(opened) = keys.open(&sealed, place) {
+                *value = newest.seal(&opened, place);
+                count += 1;
+            }
+        }
+        self.checksum = self.sum();
+        count
     }
 
     fn sum(&self) -> String {

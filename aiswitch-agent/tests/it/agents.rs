@@ -172,7 +172,7 @@ async fn a_paused_agent_is_stopped_and_no_time_counts_until_it_goes_on() {
 }
 
 #[tokio::test]
-async fn a_paused_agent_can_be_stopped() {
+async fn fault_40_a_paused_agent_can_be_stopped() {
     let mut bench = Bench::new(&spec("sh")).guarded();
     bench.context.limits.stop_grace = Duration::from_millis(500);
     let (agent, pace, _) = at_work(&mut bench).await;

@@ -8,6 +8,7 @@ mod command;
 mod faults;
 mod guard;
 mod live;
+mod probe;
 mod rpc;
 mod samples;
 mod sandbox;

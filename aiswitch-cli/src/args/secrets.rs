@@ -55,6 +55,14 @@ pub(crate) enum SecretsVerb {
         #[arg(long)]
         remove: bool,
     },
+    /// Keep the passphrase in the system's keyring until the machine is started anew, so that it is typed once
+    ///
+    /// All that you run can ask for it there. Agents in a sandbox cannot read the identity that it opens.
+    #[cfg(feature = "keyring")]
+    Remember,
+    /// Keep the passphrase in the system's keyring no more
+    #[cfg(feature = "keyring")]
+    Forget,
     /// Check identity, key, every encrypted value, and that no secret stands in clear
     Doctor,
 }

@@ -54,6 +54,14 @@ pub(crate) fn secrets(
         SecretsVerb::Rotate => rotate(&vault, caller)?,
         SecretsVerb::Rekey => rekey(&vault)?,
         SecretsVerb::Lock { remove } => lock(&vault, *remove)?,
+        #[cfg(feature = "keyring")]
+        SecretsVerb::Remember => remember(&vault)?,
+        #[cfg(feature = "keyring")]
+        SecretsVerb::Forget => {
+            vault.privileged("secrets.forget", "passphrase")?;
+            aiswitch_env::Keyring::of_system()?.forget(&vault.identity_file())?;
+            "the keyring has no passphrase of the identity".to_owned()
+        }
         SecretsVerb::Doctor => return doctor(&vault, caller, output),
     };
     output.done(&done);
@@ -175,6 +183,7 @@ fn rotate(vault: &Vault<'_>, caller: &Caller) -> Result<String, Error> {
     let both = DataKeys::new(new.iter().chain(old.iter()).cloned().collect());
     write_private(&vault.key_file(), both.wrap(&recipients)?.as_bytes())?;
     vault.write_presets(&presets)?;
+    count += vault.reseal_snapshots(both)?;
     write_private(&vault.key_file(), new.wrap(&recipients)?.as_bytes())?;
     Ok(format!("{count} values are encrypted with a new key"))
 }
@@ -204,12 +213,33 @@ fn lock(vault: &Vault<'_>, remove: bool) -> Result<String, Error> {
     let passphrase = if remove { None } else { Some(vault.passphrase()?) };
     vault.privileged(if remove { "secrets.unlock" } else { "secrets.lock" }, "identity")?;
     write_private(&vault.identity_file(), identity.write(passphrase.as_ref())?.as_bytes())?;
+    // One that cannot be used has nothing to forget.
+    #[cfg(feature = "keyring")]
+    aiswitch_env::Keyring::of_system().and_then(|keyring| keyring.forget(&vault.identity_file())).ok();
     Ok(if remove {
         "the identity needs no passphrase any more"
     } else {
         "the identity needs its passphrase now"
     }
     .to_owned())
+}
+
+/// Keeps the passphrase in the system's keyring, once it has opened the identity.
+#[cfg(feature = "keyring")]
+fn remember(vault: &Vault<'_>) -> Result<String, Error> {
+    let _guard = vault.lock()?;
+    let path = vault.identity_file();
+    check_private(&path)?;
+    let text = zeroize::Zeroizing::new(read_text(&path)?);
+    if !Identity::needs_passphrase(&text) {
+        return Ok("the identity needs no passphrase".to_owned());
+    }
+    let passphrase = vault.passphrase()?;
+    Identity::read(&text, Some(&passphrase))
+        .map_err(|source| Error::KeyFile { path: path.clone(), source })?;
+    vault.privileged("secrets.remember", "passphrase")?;
+    aiswitch_env::Keyring::of_system()?.keep(&path, &passphrase)?;
+    Ok("the keyring has the passphrase now; aiswitch secrets forget takes it out".to_owned())
 }
 
 fn doctor(vault: &Vault<'_>, caller: &Caller, output: &Output) -> Result<Code, Error> {

@@ -326,6 +326,12 @@ fn verbs(sandbox: &Sandbox, looks: &mut Looks) {
         "preset show canary",
         "preset show canary --json",
         "preset validate",
+        "preset export canary",
+        "preset reseal canary",
+        "preset import presets-of-another",
+        "shell status",
+        "shell set none --shell bash",
+        "tokens runs",
         "secrets doctor",
         "secrets rotate",
         "secrets get canary CANARY_00",
@@ -336,6 +342,15 @@ fn verbs(sandbox: &Sandbox, looks: &mut Looks) {
         "apply canary -- /no/such/program",
         "preset remove none",
         "locks list",
+        "env validate blurts canary",
+        "env validate missing canary --json",
+        "env switch blurts canary --probe answer",
+        "env switch crashes canary --probe answer",
+        "env switch missing canary",
+        "env snapshot blurts --json",
+        "env history",
+        "env history --json",
+        "env rollback blurts",
     ]
     .map(|verb| verb.split(' ').collect())
     .to_vec();

@@ -9,7 +9,7 @@ use aiswitch_lock::{BlockingLockManager, FileLockManager, LockGuard, LockName, L
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Shown, WITHIN, aiswitch, configure, send, start};
+use crate::harness::{Shown, WITHIN, aiswitch, configure, send, show_fed, start};
 use crate::sandbox::{Sandbox, holds_within};
 
 /// An adapter that gets ready once the file `go` is there, unless its key is bad; it answers with the start of its key.
@@ -152,12 +152,11 @@ fn a_switch_is_what_runs_use_until_it_is_taken_back() {
     let named = bench.show(&["run", "--quiet", "-a", "mine@old", "hello"]);
     assert_eq!(named.stdout.trim(), "old", "what the command line says comes first");
 
+    configure(&bench.sandbox, "presets.yaml", &PRESETS.replace("env:OLD", "env:NEW"));
     let back = bench.show(&["env", "rollback", "mine"]);
     let id = bench.records()["switches"][2]["id"].as_str().unwrap().to_owned();
     let said = "mine runs under preset old, before it was preset new; back: aiswitch env rollback mine";
     assert_eq!((back.stdout, back.code), (format!("{said} {id}\n"), Some(0)));
-    assert_eq!(bench.key(), "old");
-    configure(&bench.sandbox, "presets.yaml", &PRESETS.replace("env:OLD", "env:NEW"));
     assert_eq!(bench.key(), "old", "it is what the snapshot says, though the preset was changed");
 
     let dry = bench.show(&["run", "--dry-run", "-a", "mine", "hello"]).stdout;
@@ -382,4 +381,24 @@ fn a_snapshot_is_printed_and_found_again() {
     assert!(unknown.code == Some(2) && unknown.stderr.contains("has no snapshot 01K9"), "{unknown}");
     let nothing = bench.show(&["env", "rollback", "echo"]);
     assert!(nothing.code == Some(2) && nothing.stderr.contains("no switch of agent `echo`"), "{nothing}");
+}
+
+#[test]
+fn what_a_snapshot_holds_encrypted_opens_also_after_the_key_was_rotated() {
+    let bench = Bench::new();
+    assert_eq!(bench.show(&["secrets", "init"]).code, Some(0));
+    let set = |value: &str| {
+        let shown = show_fed(&bench.sandbox, &["secrets", "set", "sealed", "KEY"], value);
+        assert_eq!(shown.code, Some(0), "{shown}");
+    };
+    set("first-first");
+    assert_eq!(bench.show(&["env", "switch", "mine", "sealed"]).code, Some(0));
+    assert_eq!(bench.show(&["env", "switch", "mine", "new"]).code, Some(0));
+    set("second-second");
+    assert_eq!(bench.show(&["env", "rollback", "mine"]).code, Some(0));
+    assert_eq!(bench.key(), "first");
+    let rotated = bench.show(&["secrets", "rotate"]);
+    // The value of the preset, and the one before it, of the snapshot.
+    assert!(rotated.stdout.starts_with("2 values are encrypted with a new key"), "{rotated}");
+    assert_eq!(bench.key(), "first");
 }

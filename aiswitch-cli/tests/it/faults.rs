@@ -6,11 +6,10 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Shown, WITHIN, aiswitch, await_agents, configure, send, show, start};
-use crate::sandbox::{Sandbox, holds_within};
+use crate::harness::{Shown, aiswitch, configure, show};
+use crate::sandbox::Sandbox;
 
 /// How a run reports each fault: the status, and the kind of the error.
 const REPORTED: [(&str, &str, &str, Option<&str>); 33] = [
@@ -46,7 +45,7 @@ const REPORTED: [(&str, &str, &str, Option<&str>); 33] = [
     ("--fault", "comet", "completed", None),
     ("--fault", "fork-bomb", "completed", None),
     ("--fault", "cpu-hog", "timed_out", Some("timeout")),
-    ("--fault", "memory-hog", "failed", Some("limit")),
+    ("--fault", "memory-hog", "failed", Some("oom")),
 ];
 
 #[test]
@@ -133,25 +132,4 @@ fn fault_36_a_wall_clock_that_jumps_by_days_ends_no_agent_and_no_lock() {
     let date = Command::new("date").env("LD_PRELOAD", &library).arg("+%F").output().unwrap().stdout;
     let today = Command::new("date").arg("+%F").output().unwrap().stdout;
     assert_ne!(date, today);
-}
-
-#[test]
-fn fault_14_ctrl_z_stops_the_command_and_going_on_takes_no_agent_for_hung() {
-    let sandbox = Sandbox::new();
-    let agents = "agents:\n  slow: {driver: echo, args: [--delay, 1s], timeout: 20s}\n";
-    configure(&sandbox, "agents.yaml", agents);
-    let child = start(&mut aiswitch(&sandbox, &["run", "--json", "-a", "slow", "hello"]));
-    await_agents(&sandbox, 1);
-    send(&child, Signal::TSTP);
-    let stat = format!("/proc/{}/stat", child.id());
-    let is_stopped = || fs::read_to_string(&stat).unwrap().contains(") T ");
-    assert!(holds_within(WITHIN, is_stopped));
-    send(&child, Signal::CONT);
-    let shown = Shown::from(child.wait_with_output().unwrap());
-    let report = shown.json();
-    assert_eq!(
-        (&report["status"], &report["agents"][0]["restarts"]),
-        (&"completed".into(), &0.into()),
-        "{shown}"
-    );
 }

@@ -130,7 +130,7 @@ fn agent_process(sandbox: &Sandbox) -> u32 {
 }
 
 #[test]
-fn ctrl_z_stops_the_agents_with_the_command_and_both_go_on_together() {
+fn fault_14_ctrl_z_stops_the_agents_with_the_command_and_both_go_on_together() {
     let sandbox = Sandbox::new();
     let child = stalled(&sandbox, "polite", 1);
     let agent = agent_process(&sandbox);

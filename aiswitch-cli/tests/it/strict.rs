@@ -23,6 +23,7 @@ const HOME: &[&str] = &[
     "state",
     "state/agents.json",
     "state/tasks.json",
+    "state/runs.db",
     "audit",
     "audit/audit.head",
     "audit/audit-*",

@@ -33,6 +33,7 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
         }
         let agents: Vec<AgentReport> = self.slots.iter().filter_map(|slot| slot.report.clone()).collect();
         self.track_usage(&agents).await;
+        self.keep_samples().await;
         let plan = self.start.plan;
         let mut report = RunReport {
             v: REPORT_VERSION,
@@ -64,6 +65,26 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
         report
     }
 
+    /// Keeps what the agents took of the machine; a run that cannot says so.
+    async fn keep_samples(&mut self) {
+        let now = clock::now();
+        self.sampling.add_system(now);
+        // What is still being written comes first, then what is left.
+        for _ in 0..2 {
+            while let Some(written) = self.sampling.written().await {
+                self.sampled(written);
+            }
+            self.sampling.write(true, now);
+        }
+        while let Some(written) = self.sampling.written().await {
+            self.sampled(written);
+        }
+        let dropped = self.sampling.dropped();
+        if dropped > 0 {
+            self.warn(format!("{dropped} samples were dropped, since the store of metrics did not keep up"));
+        }
+    }
+
     /// Keeps what the agents used and gives back what was set aside; a run whose usage cannot be kept says so.
     async fn track_usage(&mut self, agents: &[AgentReport]) {
         let record_of = |report| record_of(self.start.id, self.start.plan, report);
@@ -73,8 +94,16 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
         if records.is_empty() && reserved.is_empty() {
             return;
         }
+        let (state, usage) = (self.start.state.clone(), store.clone());
         let problem = match tokio::task::spawn_blocking(move || store.settle(&reserved, &records)).await {
-            Ok(Ok(_)) => return,
+            Ok(Ok(_)) => {
+                if let Some(state) = state
+                    && let Some(warning) = state.show_usage(usage).await
+                {
+                    self.warn(warning);
+                }
+                return;
+            }
             Ok(Err(error)) => chain(&error),
             Err(error) => panic_message(error),
         };

@@ -161,7 +161,7 @@ impl Coordinator {
             id: before.as_ref().map_or_else(|| SnapshotId::at(started_at), |snapshot| snapshot.id),
             agent: agent.clone(),
             from: preset_now(&records, &agent, options),
-            to: goal.binding(place.session_id.clone()),
+            to: self.binding(&goal, found.profile(), place.session_id.clone()),
             step: SwitchStep::Begun,
             reason: unkept,
             started_at,

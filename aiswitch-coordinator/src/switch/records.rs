@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aiswitch_agent::AgentId;
-use aiswitch_env::{EnvSnapshot, SnapshotId};
+use aiswitch_env::{Ambient, DataKeys, EnvSnapshot, SnapshotId};
 use aiswitch_lock::{LockGuard, LockManager, LockName, LockOptions, replace_file};
 use serde::{Deserialize, Serialize};
 
@@ -162,6 +162,24 @@ impl EnvState {
             }
         }
         Ok(notices)
+    }
+
+    /// Encrypts what snapshots hold with the newest of these keys; the number of values.
+    ///
+    /// # Errors
+    /// The records or their lock cannot be used; they are as they were then.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime with timers.
+    ///
+    /// # Cancel safety
+    /// A dropped future may have encrypted all of them or none.
+    pub async fn reseal(&self, ambient: Ambient, keys: DataKeys) -> Result<usize, HomeError> {
+        if !self.read()?.snapshots.iter().any(EnvSnapshot::is_encrypted) {
+            return Ok(0);
+        }
+        let reseal = move |snapshot: &mut EnvSnapshot| snapshot.reseal(&ambient, &keys);
+        self.change(move |records| records.snapshots.iter_mut().map(reseal).sum()).await
     }
 
     /// Has the switches of one agent to oneself, and ends those that were broken off.

@@ -30,15 +30,6 @@ impl Goal {
             Self::Snapshot(snapshot) => snapshot.preset_name.as_ref(),
         }
     }
-
-    /// What the agent is bound to there.
-    pub(super) fn binding(&self, session_id: Option<String>) -> Option<Binding> {
-        let snapshot = match self {
-            Self::Preset(_) => None,
-            Self::Snapshot(snapshot) => Some(snapshot.id),
-        };
-        self.preset().map(|preset| Binding { preset: preset.clone(), snapshot, session_id })
-    }
 }
 
 /// What was found of a switch before anything is touched.
@@ -63,6 +54,24 @@ impl Coordinator {
     /// A preset of now, put together for an agent.
     pub(crate) fn preset_for(&self, name: &PresetName, agent: &Profile) -> Result<FlatPreset, EnvError> {
         FlatPreset::new(&self.presets, name, &[&agent.driver.to_string(), agent.id.as_ref()])
+    }
+
+    /// What an agent is bound to by a switch; a snapshot that says what the preset is now anyway is not needed for it.
+    pub(super) fn binding(
+        &self,
+        goal: &Goal,
+        agent: &Profile,
+        session_id: Option<String>,
+    ) -> Option<Binding> {
+        let name = goal.preset()?;
+        let snapshot = match goal {
+            Goal::Preset(_) => None,
+            Goal::Snapshot(snapshot) => {
+                let then = snapshot.preset().ok().flatten().map(|(_, flat)| flat);
+                (self.preset_for(name, agent).ok() != then).then_some(snapshot.id)
+            }
+        };
+        Some(Binding { preset: name.clone(), snapshot, session_id })
     }
 
     /// What an agent runs under now.

@@ -77,10 +77,14 @@ impl Damage {
         let beside = |suffix| path.with_file_name(format!("runs.db{suffix}"));
         match self {
             Self::Gone => {
-                ["", "-wal", "-shm"].map(beside).iter().for_each(|path| drop(std::fs::remove_file(path)))
+                for path in ["", "-wal", "-shm"].map(beside) {
+                    drop(std::fs::remove_file(path));
+                }
             }
             Self::NoDatabase => {
-                ["-wal", "-shm"].map(beside).iter().for_each(|path| drop(std::fs::remove_file(path)));
+                for path in ["-wal", "-shm"].map(beside) {
+                    drop(std::fs::remove_file(path));
+                }
                 std::fs::write(path, "x".repeat(20_000)).expect("written");
             }
             Self::Page => {

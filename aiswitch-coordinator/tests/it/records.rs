@@ -6,15 +6,18 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use aiswitch_agent::AgentEvent;
+use aiswitch_agent::{AgentEvent, TokenUsage};
 use aiswitch_coordinator::{
-    CancellationToken, EVENTS_BYTES_MAX, Home, HomeError, LockManager, MemoryAgent, MemoryLockManager,
+    CancellationToken, Cost, EVENTS_BYTES_MAX, Home, HomeError, LockManager, MemoryAgent, MemoryLockManager,
     ProcessMark, RunEvent, RunEventKind, RunRecordSummary, RunReport, RunState, RunStatus, RunStore,
-    SqliteRunStore, TASKS_KEPT_MAX,
+    SqliteRunStore, TASKS_KEPT_MAX, TaskResult, Usage, UsageStore,
 };
 
+use aiswitch_tokens::{MemoryUsageStore, UsageKey, UsageRecord};
+use jiff::{SignedDuration, Timestamp};
+
 use crate::examples::example;
-use crate::support::{answer, coordinator, echo, failing, id, mode, plan, script, wait_for};
+use crate::support::{agent, answer, coordinator, echo, failing, id, mode, plan, script, wait_for};
 
 fn home() -> (tempfile::TempDir, Home) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -318,6 +321,52 @@ async fn a_view_is_one_generation_on_whenever_it_changes_and_never_goes_back() {
     }
     // Each run is shown twice: as it goes on, and as it ended.
     assert_eq!(seen, [Some(2), Some(4), Some(6)]);
+}
+
+#[tokio::test]
+async fn tokens_json_shows_what_each_agent_used_in_the_last_day() {
+    let (_folder, home) = home();
+    let usage = TokenUsage { input_tokens: Some(700), output_tokens: Some(50), ..TokenUsage::default() };
+    let spender = || {
+        agent("a", move |_| async move {
+            TaskResult { usage: Some(usage), cost_usd: Some(0.5), ..answer("done") }
+        })
+    };
+    let store = Arc::new(MemoryUsageStore::new());
+    // A session of the day before yesterday, and one of now, which an agent had without a run.
+    for (message, hours) in [("old", 48), ("new", 1)] {
+        store.track_usage(&[imported(message, hours)]).expect("kept");
+    }
+    let one = coordinator([spender()]).with_home(home.clone()).with_usage(store);
+    for _ in 0..2 {
+        one.execute_parallel(plan("hello", &["a"])).await.expect("it runs");
+    }
+    let shown = document(&home.tokens_file()).expect("a file");
+    let agents = shown["agents"].as_array().expect("a list");
+    let [a, b] = agents.as_slice() else { panic!("{shown}") };
+    assert_eq!((&a["agent"], &a["usage"]["input_tokens"]), (&"a".into(), &1400.into()), "{shown}");
+    assert_eq!((&a["cost"]["usd"], &a["cost"]["unpriced"]), (&1.0.into(), &0.into()), "{shown}");
+    assert_eq!((&b["agent"], &b["usage"]["output_tokens"]), (&"b".into(), &7.into()), "{shown}");
+    assert_eq!(shown["generation"], 2);
+}
+
+/// What agent `b` used so many hours ago.
+fn imported(message: &str, hours: i64) -> UsageRecord {
+    let now = Timestamp::try_from(std::time::SystemTime::now()).expect("a time");
+    UsageRecord {
+        key: UsageKey { source: "test".to_owned(), message: message.to_owned() },
+        at: now - SignedDuration::from_hours(hours),
+        agent: "b".to_owned(),
+        model: None,
+        preset: None,
+        task: None,
+        run: None,
+        session: None,
+        tier: None,
+        requests: None,
+        usage: Some(Usage { output_tokens: Some(7), ..Usage::default() }),
+        cost: Cost::default(),
+    }
 }
 
 #[tokio::test]

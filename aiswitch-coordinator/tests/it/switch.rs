@@ -217,6 +217,9 @@ async fn a_rollback_brings_back_the_very_variables_though_the_preset_was_changed
     for preset in ["old", "new"] {
         bench.coordinator().switch_agent_env(&id("a"), &name(preset), bench.options()).await.unwrap();
     }
+    let unchanged = bench.coordinator().rollback_env(&id("a"), None, bench.options()).await.unwrap();
+    assert_eq!(unchanged.record.to.unwrap().snapshot, None, "the preset is as it was, and stays a preset");
+    bench.coordinator().switch_agent_env(&id("a"), &name("new"), bench.options()).await.unwrap();
     bench.preset("old", json!({"variables": {"KEY": "env:NEW", "X_BASE_URL": "https://changed.example"}}));
     let back = bench.coordinator().rollback_env(&id("a"), None, bench.options()).await.unwrap();
     assert_eq!(back.record.from, Some(name("new")));
@@ -418,11 +421,13 @@ async fn a_broken_switch_is_the_old_preset_before_the_probe_and_the_new_one_afte
 
 #[tokio::test]
 async fn too_many_snapshots_are_shortened_by_the_oldest_and_it_is_said_and_a_bound_one_stays() {
-    let bench = Bench::new();
+    let mut bench = Bench::new();
     let coordinator = bench.coordinator();
     for preset in ["old", "new"] {
         coordinator.switch_agent_env(&id("a"), &name(preset), bench.options()).await.unwrap();
     }
+    bench.preset("old", json!({"variables": {"KEY": "env:NEW"}}));
+    let coordinator = bench.coordinator();
     let back = coordinator.rollback_env(&id("a"), None, bench.options()).await.unwrap();
     let bound = back.record.to.unwrap().snapshot.unwrap();
     let mut records: Value = serde_json::from_slice(&std::fs::read(bench.home.env_file()).unwrap()).unwrap();

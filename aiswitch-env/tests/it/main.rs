@@ -3,6 +3,7 @@
 
 mod fuzz;
 mod fuzz_bodies;
+mod keyring;
 mod redact;
 #[cfg(feature = "age")]
 mod seal;

@@ -193,7 +193,7 @@ fn fault_29_an_agent_that_takes_too_much_memory_is_ended_and_told_why() {
     survives(async || {
         let limits = Resources { memory_mb: NonZeroU64::new(100), ..Resources::default() };
         let error = limited(Fault::MemoryHog, limits).run("x").await.unwrap().error.unwrap();
-        assert_eq!(error.kind, ErrorKind::Limit);
+        assert_eq!(error.kind, ErrorKind::Oom);
         assert!(error.message.ends_with("`memory_mb`"), "{error:?}");
     });
 }

@@ -48,6 +48,11 @@ impl Ask {
         })
     }
 
+    /// How many turns of the conversation are answered.
+    pub(crate) fn answers(&self) -> usize {
+        self.items.iter().filter(|item| **item == Item::Answer).count()
+    }
+
     /// Whether the agent has run a tool in the current turn.
     pub(crate) fn has_tool_result(&self) -> bool {
         self.turn().contains(&Item::ToolResult)

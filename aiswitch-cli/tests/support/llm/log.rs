@@ -19,6 +19,8 @@ pub(crate) struct Recorded {
     pub(crate) auth_header: Option<&'static str>,
     /// The number of tools that the agent offered.
     pub(crate) tools: usize,
+    /// The number of answers that the conversation has before this one.
+    pub(crate) answers: usize,
     /// The directive that was followed, as it stood in the prompt.
     pub(crate) directive: Option<String>,
     /// `None` while the answer is under way.

@@ -74,12 +74,25 @@ impl MockLlm {
         Self::start_on(0).expect("a loopback port is free")
     }
 
+    /// Starts a mock on a free loopback port that answers 401 to every key but this one.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start).
+    pub(crate) fn taking(key: &str) -> Self {
+        Self::open(0, Some(key.into())).expect("a loopback port is free")
+    }
+
     /// Starts a mock on this loopback port; 0 means any free one.
     ///
     /// # Errors
     ///
     /// Fails when the port is taken or no thread can be started.
     pub(crate) fn start_on(port: u16) -> io::Result<Self> {
+        Self::open(port, None)
+    }
+
+    fn open(port: u16, key: Option<Arc<str>>) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("mock-llm")
@@ -94,7 +107,7 @@ impl MockLlm {
             TcpListener::from_std(listener)?
         };
         let log = Arc::new(Log::default());
-        runtime.spawn(accept(listener, Arc::clone(&log)));
+        runtime.spawn(accept(listener, Arc::clone(&log), key));
         Ok(Self { address, log, runtime: Some(runtime) })
     }
 
@@ -131,14 +144,14 @@ impl Drop for MockLlm {
     }
 }
 
-async fn accept(listener: TcpListener, log: Arc<Log>) {
+async fn accept(listener: TcpListener, log: Arc<Log>, key: Option<Arc<str>>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         // A client that left before it was accepted is no reason to stop.
         let Ok((stream, _)) = listener.accept().await else { continue };
-        let log = Arc::clone(&log);
+        let (log, key) = (Arc::clone(&log), key.clone());
         tokio::spawn(async move {
-            server::serve(stream, &log).await;
+            server::serve(stream, &log, key.as_deref()).await;
             drop(place);
         });
     }

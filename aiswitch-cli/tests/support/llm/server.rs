@@ -36,7 +36,9 @@ impl Body {
 }
 
 /// Answers the requests of one connection until either side closes it.
-pub(super) async fn serve(stream: TcpStream, log: &Log) {
+///
+/// With a key, every request that brings another one is refused.
+pub(super) async fn serve(stream: TcpStream, log: &Log, key: Option<&str>) {
     let mut connection = Connection::new(stream);
     // A request that cannot be read ends its connection, as it would at a provider.
     while let Ok(Some(request)) = connection.read_request().await {
@@ -47,10 +49,11 @@ pub(super) async fn serve(stream: TcpStream, log: &Log) {
             model: None,
             auth_header: AUTH_HEADERS.into_iter().find(|name| request.header(name).is_some()),
             tools: 0,
+            answers: 0,
             directive: None,
             ended: None,
         };
-        let plan = plan(&request, &mut recorded, log);
+        let plan = plan(&request, &mut recorded, (log, key));
         let number = log.begin(recorded);
         let ended = play(plan, &mut connection).await.unwrap_or(Ended::ClientGone);
         log.end(number, ended);
@@ -60,7 +63,7 @@ pub(super) async fn serve(stream: TcpStream, log: &Log) {
     }
 }
 
-fn plan(request: &Request, recorded: &mut Recorded, log: &Log) -> Plan {
+fn plan(request: &Request, recorded: &mut Recorded, (log, key): (&Log, Option<&str>)) -> Plan {
     let at_once = |body| Plan { stall: Duration::ZERO, body };
     let Some(api) = api_of(request) else {
         return at_once(match request.path.as_str() {
@@ -70,6 +73,9 @@ fn plan(request: &Request, recorded: &mut Recorded, log: &Log) -> Plan {
         });
     };
     recorded.api = Some(api);
+    if key.is_some_and(|key| sent_key(request) != Some(key)) {
+        return at_once(Body::json(401, &error(api, 401, &format!("mock says 401: {}", reason(401)))));
+    }
     let Ok(body) = serde_json::from_slice(&request.body) else {
         return at_once(Body::json(400, &error(api, 400, "the body is not JSON")));
     };
@@ -81,6 +87,7 @@ fn plan(request: &Request, recorded: &mut Recorded, log: &Log) -> Plan {
     };
     recorded.model.clone_from(&ask.model);
     recorded.tools = ask.tools.len();
+    recorded.answers = ask.answers();
     let directive = match directive_of(&ask, api) {
         Ok(directive) => directive,
         Err(refusal) => {
@@ -180,6 +187,12 @@ async fn play(plan: Plan, connection: &mut Connection) -> io::Result<Ended> {
             Ok(Ended::Answered(200))
         }
     }
+}
+
+/// The key that a request brings.
+fn sent_key(request: &Request) -> Option<&str> {
+    let header = AUTH_HEADERS.into_iter().find_map(|name| request.header(name))?;
+    Some(header.strip_prefix("Bearer ").unwrap_or(header))
 }
 
 fn api_of(request: &Request) -> Option<Api> {
