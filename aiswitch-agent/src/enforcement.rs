@@ -72,7 +72,10 @@ const GROUP: Enforcement =
 
 /// What each sandbox keeps an agent from.
 const SANDBOXES: [(&str, Sandbox); 3] = [
-    ("the sandbox `standard`: files outside of its folders stay as they are, keys unread", Sandbox::Standard),
+    (
+        "the sandbox `standard`: files outside of its folders stay as they are, keys unread; nothing is made at the top of the working folder",
+        Sandbox::Standard,
+    ),
     ("the sandbox `read-only`: files of the working folder stay as they are as well", Sandbox::ReadOnly),
     ("the sandbox `offline`: no TCP; UDP is not covered", Sandbox::Offline),
 ];

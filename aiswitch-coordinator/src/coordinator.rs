@@ -7,6 +7,7 @@ use std::sync::Arc;
 use aiswitch_agent::{Agent, AgentId, Driver, Guard, Limits, MARKER, PermissionMode, TaskError};
 use aiswitch_env::{Ambient, DataKeys, Environment, Origin, Preset, PresetName};
 use aiswitch_lock::{FileLockManager, LockError, LockManager};
+use aiswitch_metrics::{Collector, MetricsStore};
 use aiswitch_tokens::{PriceList, UsageStore};
 use tokio_util::sync::CancellationToken;
 
@@ -20,8 +21,8 @@ use crate::run::{Records, Run, Start};
 use crate::run_store::{RunStore, SqliteRunStore};
 use crate::state::{State, StateFiles};
 use crate::{
-    Actor, Audit, AuditDecision, AuditEntry, Channel, Home, Order, Plan, PressureLimits, RunError, RunEvent,
-    RunId, RunReport,
+    Actor, Audit, AuditDecision, AuditEntry, Channel, Home, Order, Plan, PressureLimits, ProcessCollector,
+    RunError, RunEvent, RunId, RunReport,
 };
 
 /// What runs plans: agents, presets, limits and a place to keep records.
@@ -42,6 +43,8 @@ pub struct Coordinator {
     pub(crate) guard: Option<Guard>,
     pub(crate) caller: Caller,
     usage: Option<Arc<dyn UsageStore>>,
+    metrics: Option<Arc<dyn MetricsStore>>,
+    collector: Option<Arc<dyn Collector>>,
     runs: Option<Arc<dyn RunStore>>,
     prices: Arc<PriceList>,
 }
@@ -152,6 +155,20 @@ impl Coordinator {
         self
     }
 
+    /// Keeps what the agents of each run take of the machine, and how long their tasks took, in this store.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Arc<dyn MetricsStore>) -> Self {
+        self.metrics = Some(metrics);
+        self
+    }
+
+    /// Looks at agents and the machine with this instead of a [`ProcessCollector`].
+    #[must_use]
+    pub fn with_collector(mut self, collector: Arc<dyn Collector>) -> Self {
+        self.collector = Some(collector);
+        self
+    }
+
     /// Keeps how each run is, and which of its agents work, in this store instead of the home's own `state/runs.db`.
     #[must_use]
     pub fn with_run_store(mut self, runs: Arc<dyn RunStore>) -> Self {
@@ -224,6 +241,8 @@ impl Coordinator {
             records,
             state,
             usage: self.usage.clone(),
+            metrics: self.metrics.clone(),
+            collector: self.collector.clone().unwrap_or_else(|| Arc::new(ProcessCollector::new())),
             prices: Arc::clone(&self.prices),
         };
         let mut run = Run::new(start, on_event);

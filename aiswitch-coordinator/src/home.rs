@@ -94,6 +94,11 @@ impl Home {
         self.state_dir().join("usage.db")
     }
 
+    /// What agents took of the machine, over all runs.
+    pub fn metrics_file(&self) -> PathBuf {
+        self.state_dir().join("metrics.db")
+    }
+
     /// The audit log.
     pub fn audit_dir(&self) -> PathBuf {
         self.root.join("audit")

@@ -3,6 +3,7 @@
 mod aggregate;
 mod audit;
 mod clock;
+mod collect;
 mod consistency;
 mod coordinator;
 mod cut;
@@ -25,6 +26,7 @@ mod retention;
 mod run;
 mod run_store;
 mod runs;
+mod sampling;
 mod state;
 mod strict;
 mod switch;
@@ -37,6 +39,7 @@ pub use audit::{
     AUDIT_FILE_BYTES_MAX, AUDIT_TEXT_BYTES_MAX, Actor, Audit, AuditBreak, AuditDecision, AuditEntry,
     AuditFault, AuditLine, AuditLog, AuditVerdict, Channel,
 };
+pub use collect::ProcessCollector;
 pub use consistency::StateProblem;
 pub use coordinator::{Coordinator, PlannedLaunch, PlannedVariable};
 pub use error::{HomeError, RunError};
@@ -83,6 +86,7 @@ pub use aiswitch_agent::{
 };
 pub use aiswitch_env::{Ambient, DataKeys, EnvSnapshot, Environment, Origin, Preset, PresetName, SnapshotId};
 pub use aiswitch_lock::{FileLockManager, LockManager, LockName, MemoryLockManager};
+pub use aiswitch_metrics::{Collector, MetricsStore};
 pub use aiswitch_tokens::{Cost, CostSource, CostSummary, NanoUsd, Usage, UsageStore, UsageSummary};
 pub use tokio_util::sync::CancellationToken;
 pub use used::RUN_USAGE_SOURCE;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use aiswitch_agent::{AgentEvent, AgentId, Guard, Limits, MemoryReading, Pace, PermissionMode};
 use aiswitch_env::{Redactor, RedactorStream};
 use aiswitch_lock::LockGuard;
+use aiswitch_metrics::{Collector, MetricsError, MetricsStore, Stored};
 use aiswitch_tokens::{Cost, CostSource, PriceList, UsageStore};
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
@@ -29,6 +30,7 @@ use crate::pressure::Gauge;
 use crate::process_mark::ProcessMark;
 use crate::ready::Ready;
 use crate::run_store::prompt_start;
+use crate::sampling::{Sampling, told};
 use crate::state::State;
 use crate::used::record_of;
 use crate::warm::Pool;
@@ -42,7 +44,7 @@ mod finish;
 mod memory;
 mod start;
 
-/// How often the loop looks at the agents' memory, and writes the state files if need be.
+/// How often the loop looks at what the agents take of the machine, and writes the state files if need be.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How many events may wait for the loop before agents wait for it.
@@ -75,6 +77,9 @@ pub(crate) struct Start<'a> {
     pub(crate) state: Option<State>,
     /// Where what the agents used is kept.
     pub(crate) usage: Option<Arc<dyn UsageStore>>,
+    /// Where what they take of the machine is kept.
+    pub(crate) metrics: Option<Arc<dyn MetricsStore>>,
+    pub(crate) collector: Arc<dyn Collector>,
     /// What tokens cost whose cost an agent does not tell.
     pub(crate) prices: Arc<PriceList>,
 }
@@ -108,6 +113,7 @@ pub(crate) struct Run<'a, F> {
     held: Vec<LockGuard>,
     saves: JoinSet<Result<Vec<String>, HomeError>>,
     state_changed: bool,
+    sampling: Sampling,
     seq: u64,
     warnings: Vec<String>,
     /// How short memory is.
@@ -190,6 +196,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
             held: Vec::new(),
             saves: JoinSet::new(),
             state_changed: false,
+            sampling: Sampling::new(&*start.collector, start.metrics.clone(), start.ready.agents.len()),
             seq: 0,
             warnings: Vec::new(),
             gauge: Gauge::at(&start.pressure, MemoryReading::read(&start.proc)),
@@ -225,6 +232,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
                 }
                 _ = self.hearing.recv_many(&mut batch, EVENTS_PER_TURN) => {}
                 Some(saved) = self.saves.join_next() => self.saved(saved),
+                Some(written) = self.sampling.written() => self.sampled(written),
                 Some(written) = audited(&mut self.start.records) => self.audited(written),
                 Some(retired) = self.ends.join_next() => self.retired(retired),
                 Some(ended) = self.parts.join_next_with_id() => self.collect(ended),
@@ -304,6 +312,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         {
             report.cost = self.start.prices.cost(&record);
         }
+        self.sampling.add_end(index, &report, clock::now());
         self.slots[index].report = Some(report.clone());
         self.state_changed = true;
         if let Some(records) = &self.start.records {
@@ -379,17 +388,22 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         }
     }
 
-    /// Looks at the agents' memory, and keeps the state files new.
-    ///
-    /// The look blocks for some tens of microseconds a process.
+    /// Looks at what the agents take of the machine, and keeps the state files new.
     fn look(&mut self) {
         let now = clock::now();
-        for (ready, slot) in self.start.ready.agents.iter().zip(&mut self.slots) {
+        let is_sample_due = self.sampling.is_due();
+        for (place, (ready, slot)) in self.start.ready.agents.iter().zip(&mut self.slots).enumerate() {
             let (Some(pid), None) = (slot.heard.pid, &slot.report) else { continue };
-            if let Some(sample) = aiswitch_metrics::sample(ready.id().as_ref(), pid, now) {
-                slot.heard.memory_bytes_peak = slot.heard.memory_bytes_peak.max(Some(sample.memory_bytes));
+            let memory_bytes = self.sampling.look(place, ready.id().as_ref(), pid, now);
+            slot.heard.memory_bytes_peak = slot.heard.memory_bytes_peak.max(memory_bytes);
+            if is_sample_due {
+                self.sampling.add_agent(place, ready.id().as_ref(), slot.heard.usage, now);
             }
         }
+        if is_sample_due {
+            self.sampling.add_system(now);
+        }
+        self.sampling.write(false, now);
         if self.state_changed && self.saves.is_empty() {
             self.save(None);
         }
@@ -422,6 +436,21 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         };
         for warning in warnings {
             self.warn(warning);
+        }
+    }
+
+    fn sampled(&mut self, written: Result<Result<Stored, MetricsError>, JoinError>) {
+        let problem = match written {
+            Ok(Ok(stored)) => told(stored.rejected),
+            Ok(Err(error)) => {
+                Some(format!("what the agents took of the machine is not kept: {}", chain(&error)))
+            }
+            Err(error) => {
+                Some(format!("what the agents took of the machine is not kept: {}", panic_message(error)))
+            }
+        };
+        if let Some(problem) = problem {
+            self.warn(problem);
         }
     }
 

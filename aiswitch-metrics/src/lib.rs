@@ -2,13 +2,32 @@
 
 mod anomaly;
 mod anomaly_view;
-mod probe;
-#[cfg(target_os = "linux")]
-mod probe_proc;
-#[cfg(any(test, not(target_os = "linux")))]
-mod probe_sysinfo;
+mod batch;
+mod collector;
+mod error;
+mod metric;
+mod packed;
 mod sample;
+mod series;
+mod store;
+mod store_memory;
+mod store_sqlite;
+mod summary;
+#[cfg(target_os = "linux")]
+mod system;
 
 pub use anomaly::{AnomalyDetector, EVENT_SAMPLES, VALUE_MAX, Verdict, WARM_UP_SAMPLES};
-pub use probe::{PROCESSES_MAX, sample};
-pub use sample::AgentSample;
+pub use batch::{BATCH_SAMPLES, BATCH_WAIT, SampleBatch, WAITING_SAMPLES_MAX};
+pub use collector::{Collector, RecordedCollector};
+pub use error::MetricsError;
+pub use metric::{METRIC_BYTES_MAX, Metric, MetricKind};
+pub use sample::{AgentSample, AgentStatus, LABEL_BYTES_MAX, Sample, Source, SystemSample};
+pub use series::{STEPS_MAX, Series, SeriesQuery, Trend, series};
+pub use store::{
+    AHEAD_MAX, Level, MetricsStore, OTHER_METRICS_MAX, Point, Rejected, SOURCES_MAX, SampleQuery, Stored,
+};
+pub use store_memory::MemoryMetricsStore;
+pub use store_sqlite::SqliteMetricsStore;
+pub use summary::{RESPONSE_MS_MAX, Summary};
+#[cfg(target_os = "linux")]
+pub use system::SystemProbe;

@@ -4,7 +4,9 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
 
-use aiswitch_agent::{AgentError, AgentSpec, Driver, Guard, PermissionMode, Sandbox, Supervision};
+use aiswitch_agent::{
+    AgentError, AgentEvent, AgentSpec, Driver, Guard, PermissionMode, Sandbox, Supervision,
+};
 use aiswitch_env::{Ambient, Environment};
 
 use crate::support::Bench;
@@ -90,6 +92,43 @@ async fn offline_has_no_tcp_and_standard_has() {
     {
         assert_eq!(tried(&[&connect], sandbox).await, [expected], "{sandbox}");
     }
+}
+
+/// Waits in a sandbox, beside which another agent tries what it can see of it.
+async fn seen_by_another(sandbox: Sandbox) -> Vec<String> {
+    let mut victim = walled("sleep 300", sandbox);
+    let mut task = victim.task("");
+    task.cwd = victim.dir.path().join("work");
+    let mut run = victim.agent.run(task, victim.context.clone());
+    let pid = loop {
+        tokio::select! {
+            _ = &mut run => unreachable!("it does not end"),
+            Some((_, event)) = victim.events.recv() => if let AgentEvent::Started { pid } = event {
+                break pid;
+            },
+        }
+    };
+    let seen = tried(
+        &[
+            &format!("tr '\\0' '\\n' </proc/{pid}/environ | grep -q ^AISWITCH_RUN="),
+            &format!("kill -0 {pid}"),
+            &format!("ls /proc/{pid}/fd/0 && cat /proc/{pid}/maps"),
+        ],
+        sandbox,
+    )
+    .await;
+    victim.context.cancel.cancel();
+    run.await.unwrap();
+    seen
+}
+
+#[tokio::test]
+async fn agents_in_sandboxes_cannot_read_each_others_environment_or_signal_each_other() {
+    for sandbox in [Sandbox::Standard, Sandbox::ReadOnly, Sandbox::Offline] {
+        assert_eq!(seen_by_another(sandbox).await, ["no", "no", "no"], "{sandbox}");
+    }
+    // The attempts are ones that work where nothing keeps them.
+    assert_eq!(seen_by_another(Sandbox::None).await, ["yes", "yes", "yes"]);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use aiswitch_coordinator::{
     PlannedLaunch, PlannedVariable, PresetName, RunEvent, RunEventKind, RunId, RunReport, TaskError,
     log_layer,
 };
+use aiswitch_metrics::SqliteMetricsStore;
 use aiswitch_tokens::SqliteUsageStore;
 use rustix::process::Signal;
 use serde::Serialize;
@@ -77,6 +78,7 @@ pub(crate) fn run(args: &RunArgs, home: Home, caller: &Caller, output: &Output) 
     let logs = start_logs(&home, log_level, output);
     let usage = Arc::new(SqliteUsageStore::at(home.usage_file()));
     let coordinator = coordinator.with_usage(usage).with_prices(prices);
+    let coordinator = coordinator.with_metrics(Arc::new(SqliteMetricsStore::at(home.metrics_file())));
     let cleaning = Cleaning::begin_if_due(&home, retention);
     let ended = to_report(&coordinator.with_home(home), plan, output, on_event);
     cleaning.and_then(Cleaning::finish).iter().for_each(|problem| output.note(problem));

@@ -30,6 +30,7 @@ mod mock_llm;
 mod orphans;
 mod presets;
 mod real_agents;
+mod real_agents_held;
 mod real_agents_run;
 mod real_agents_switch;
 mod run;

@@ -18,24 +18,24 @@ use crate::sandbox::{PRESET, Sandbox, holds_within};
 const RUN_WITHIN: Duration = Duration::from_mins(2);
 
 /// `aiswitch run` under the preset of the mock.
-fn run(sandbox: &Sandbox, agents: &str, prompt: &str) -> Command {
+pub(crate) fn run(sandbox: &Sandbox, agents: &str, prompt: &str) -> Command {
     let mut command = sandbox.aiswitch();
     command.args(["run", "--preset", PRESET, "-a", agents, "-p", prompt]);
     command
 }
 
-fn report(output: &Output) -> Value {
+pub(crate) fn report(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
 }
 
 /// The part of one agent in a report.
-fn part<'r>(report: &'r Value, agent: &str) -> &'r Value {
+pub(crate) fn part<'r>(report: &'r Value, agent: &str) -> &'r Value {
     let parts = report["agents"].as_array().unwrap();
     parts.iter().find(|part| part["id"] == agent).unwrap_or_else(|| panic!("no {agent} in {report:#}"))
 }
 
 /// A mock and a sandbox for these agents; `None` where one of them cannot be run.
-fn set_up(agents: &[&str]) -> Option<(MockLlm, Sandbox)> {
+pub(crate) fn set_up(agents: &[&str]) -> Option<(MockLlm, Sandbox)> {
     agents::folder_with(agents)?;
     let llm = MockLlm::start();
     let sandbox = Sandbox::with_llm(&llm);

@@ -33,6 +33,7 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
         }
         let agents: Vec<AgentReport> = self.slots.iter().filter_map(|slot| slot.report.clone()).collect();
         self.track_usage(&agents).await;
+        self.keep_samples().await;
         let plan = self.start.plan;
         let mut report = RunReport {
             v: REPORT_VERSION,
@@ -62,6 +63,26 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
         report.warnings.clone_from(&self.warnings);
         self.tell(None, RunEventKind::Report { report: Box::new(report.clone()) });
         report
+    }
+
+    /// Keeps what the agents took of the machine; a run that cannot says so.
+    async fn keep_samples(&mut self) {
+        let now = clock::now();
+        self.sampling.add_system(now);
+        // What is still being written comes first, then what is left.
+        for _ in 0..2 {
+            while let Some(written) = self.sampling.written().await {
+                self.sampled(written);
+            }
+            self.sampling.write(true, now);
+        }
+        while let Some(written) = self.sampling.written().await {
+            self.sampled(written);
+        }
+        let dropped = self.sampling.dropped();
+        if dropped > 0 {
+            self.warn(format!("{dropped} samples were dropped, since the store of metrics did not keep up"));
+        }
     }
 
     /// Keeps what the agents used; a run whose usage cannot be kept says so.

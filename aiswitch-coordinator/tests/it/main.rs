@@ -19,6 +19,7 @@ mod refusals;
 mod report_form;
 mod retention;
 mod run_store;
+mod samples;
 mod stop;
 mod support;
 mod switch;

@@ -13,6 +13,8 @@ use rustix::process::{
     setrlimit,
 };
 
+use rustix::thread::{CapabilitySet, capabilities, remove_capability_from_bounding_set};
+
 use super::REFUSED;
 use super::order::{Entry, Failure, Step};
 
@@ -69,9 +71,23 @@ fn become_agent(
     }
     std::env::set_current_dir(&entry.cwd).map_err(failed(Step::Folder))?;
     if let Some(walls) = &entry.walls {
+        give_up_powers().map_err(failed(Step::Sandbox))?;
         walls.put_up().map_err(failed(Step::Sandbox))?;
     }
     Err(Failure::new(Step::Program, &Command::new(program).args(args).exec()))
+}
+
+/// Gives up, for this process and all that it starts, what would let root look into processes outside of the walls: the
+/// kernel shows another's environment to whoever has one of these, whatever Landlock says.
+fn give_up_powers() -> io::Result<()> {
+    if !capabilities(None)?.effective.contains(CapabilitySet::SETPCAP) {
+        // Whoever cannot give them up has none to give, and is given none by any program from here on.
+        return Ok(());
+    }
+    for power in [CapabilitySet::PERFMON, CapabilitySet::SYS_ADMIN, CapabilitySet::SYS_PTRACE] {
+        remove_capability_from_bounding_set(power)?;
+    }
+    Ok(())
 }
 
 /// Has this process end with its guard, whatever ends that one.

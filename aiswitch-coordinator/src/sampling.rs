@@ -1,0 +1,178 @@
+//! What the agents of a run take of the machine, on its way into the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aiswitch_metrics::{
+    AgentSample, AgentStatus, Collector, MetricsError, MetricsStore, Rejected, SampleBatch, Stored,
+};
+use aiswitch_tokens::Usage;
+use chrono::{DateTime, Utc};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+
+use crate::{AgentReport, Outcome};
+
+/// How often a sample of each agent and of the machine is kept; looks are more frequent, and a sample has their mean.
+const SAMPLE_EVERY: Duration = Duration::from_secs(10);
+
+/// How often the store lets go of what is too old, beside once a run.
+const FORGET_EVERY: Duration = Duration::from_hours(1);
+
+/// What the agents of a run take of the machine, on its way into the store.
+#[derive(Debug)]
+pub(crate) struct Sampling {
+    collector: Box<dyn Collector>,
+    store: Option<Arc<dyn MetricsStore>>,
+    /// What was seen of each agent since its last sample, by its place in the plan.
+    agents: Vec<Seen>,
+    sampled: Instant,
+    forgotten: Option<Instant>,
+    batch: SampleBatch,
+    /// At most one, so that batches are written in their order.
+    writes: JoinSet<Result<Stored, MetricsError>>,
+}
+
+/// What was seen of an agent since its last sample.
+#[derive(Debug, Default)]
+struct Seen {
+    cpu_percents: Vec<f64>,
+    newest: Option<AgentSample>,
+    /// The input and output tokens that samples have told already.
+    told_tokens: [u64; 2],
+}
+
+impl Seen {
+    /// What one sample tells; the next begins anew.
+    #[expect(clippy::cast_precision_loss, reason = "there are few looks between two samples")]
+    fn take(&mut self, agent: &str, now: DateTime<Utc>, usage: Option<Usage>) -> AgentSample {
+        let looks = self.cpu_percents.len() as f64;
+        let cpu = self.cpu_percents.drain(..).reduce(|sum, percent| sum + percent).map(|sum| sum / looks);
+        let seen = self.newest.take().unwrap_or_else(|| AgentSample::new(agent, now));
+        let [input, output] = [
+            (usage.and_then(|usage| usage.input_tokens), 0),
+            (usage.and_then(|usage| usage.output_tokens), 1),
+        ]
+        .map(|(tokens, kind)| {
+            let told = std::mem::replace(&mut self.told_tokens[kind], tokens?);
+            // A figure that went back tells nothing new.
+            Some(self.told_tokens[kind].saturating_sub(told))
+        });
+        AgentSample {
+            at: now,
+            cpu_percent: cpu.map(|percent| (percent * 100.0).round() / 100.0),
+            tokens_input: input,
+            tokens_output: output,
+            ..seen
+        }
+    }
+}
+
+impl Sampling {
+    pub(crate) fn new(
+        collector: &dyn Collector,
+        store: Option<Arc<dyn MetricsStore>>,
+        agents: usize,
+    ) -> Self {
+        Self {
+            collector: collector.fresh(),
+            store,
+            agents: (0..agents).map(|_| Seen::default()).collect(),
+            sampled: Instant::now(),
+            forgotten: None,
+            batch: SampleBatch::new(),
+            writes: JoinSet::new(),
+        }
+    }
+
+    /// Looks at an agent, and says how much memory it has; `None` when there is nothing to see.
+    ///
+    /// The look blocks for some tens of microseconds a process.
+    pub(crate) fn look(&mut self, place: usize, agent: &str, pid: u32, now: DateTime<Utc>) -> Option<u64> {
+        let sample = self.collector.collect_agent_metrics(agent, pid, now)?;
+        let seen = &mut self.agents[place];
+        seen.cpu_percents.extend(sample.cpu_percent);
+        let memory_bytes = sample.memory_bytes;
+        seen.newest = Some(sample);
+        memory_bytes
+    }
+
+    /// Whether a sample of each agent is due, which then are to be added.
+    pub(crate) fn is_due(&mut self) -> bool {
+        let is_due = self.store.is_some() && self.sampled.elapsed() >= SAMPLE_EVERY;
+        if is_due {
+            self.sampled = Instant::now();
+        }
+        is_due
+    }
+
+    /// Adds the sample of an agent that works.
+    pub(crate) fn add_agent(&mut self, place: usize, agent: &str, usage: Option<Usage>, now: DateTime<Utc>) {
+        let sample = self.agents[place].take(agent, now, usage);
+        self.batch.add(sample.into(), std::time::Instant::now());
+    }
+
+    /// Adds the last sample of an agent, whose part has ended.
+    pub(crate) fn add_end(&mut self, place: usize, report: &AgentReport, now: DateTime<Utc>) {
+        if self.store.is_none() || report.started_at.is_none() {
+            return;
+        }
+        let sample = AgentSample {
+            status: Some(AgentStatus::Stopped),
+            #[expect(clippy::cast_precision_loss, reason = "a run ends within 2⁵³ ms")]
+            response_time_ms: Some(report.duration_ms as f64),
+            error_count: Some(u64::from(report.status != Outcome::Completed)),
+            task_count: Some(1),
+            ..self.agents[place].take(report.id.as_ref(), now, report.usage)
+        };
+        self.batch.add(sample.into(), std::time::Instant::now());
+    }
+
+    /// Adds a sample of the machine.
+    pub(crate) fn add_system(&mut self, now: DateTime<Utc>) {
+        if self.store.is_some()
+            && let Some(sample) = self.collector.collect_system_metrics(now)
+        {
+            self.batch.add(sample.into(), std::time::Instant::now());
+        }
+    }
+
+    /// Starts writing the samples that are due, all of them at the end, unless others are still being written.
+    pub(crate) fn write(&mut self, is_end: bool, now: DateTime<Utc>) {
+        let Some(store) = self.store.clone().filter(|_| self.writes.is_empty()) else { return };
+        let samples =
+            if is_end { self.batch.take_all() } else { self.batch.take_due(std::time::Instant::now()) };
+        if samples.is_empty() {
+            return;
+        }
+        let forgets = self.forgotten.is_none_or(|at| at.elapsed() >= FORGET_EVERY);
+        if forgets {
+            self.forgotten = Some(Instant::now());
+        }
+        self.writes.spawn_blocking(move || {
+            let stored = store.store_metrics(&samples, now)?;
+            if forgets {
+                store.forget(now)?;
+            }
+            Ok(stored)
+        });
+    }
+
+    /// Waits for what is being written; `None` when nothing is.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub(crate) async fn written(&mut self) -> Option<Result<Result<Stored, MetricsError>, JoinError>> {
+        self.writes.join_next().await
+    }
+
+    /// How many samples were dropped because the store did not keep up.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.batch.dropped()
+    }
+}
+
+/// What to tell of samples that were not taken.
+pub(crate) fn told(rejected: Rejected) -> Option<String> {
+    (!rejected.is_none()).then(|| format!("not all that was measured is kept: {rejected}"))
+}

@@ -1,0 +1,212 @@
+//! The written form of a bucket: some ten to twenty bytes a metric.
+//!
+//! Each summary is: the metric's number; how many figures, times four, plus 2 if sizes follow, plus 1 if all figures are the
+//! same; the milliseconds to the newest from that of the metric before, or from the start of the bucket; the newest figure;
+//! and, if not all are the same, the smallest, the largest and the sum. Whole numbers are LEB128, zigzag where they have a
+//! sign. A figure that is a whole number of thousandths is told by its distance to the newest (the sum: to as many times the
+//! newest), doubled; any other by a 1 and its eight bytes.
+
+use crate::summary::{Bucket, Summary};
+
+/// Thousandths beyond this are not told exactly by a figure.
+const WHOLE_MAX: u64 = 1 << 53;
+
+/// As many metrics as a source usually has.
+const METRICS_USUAL: usize = 12;
+
+pub(crate) fn pack(bucket: &Bucket, start_ms: i64) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(bucket.summaries().len() * 12);
+    let mut before_ms = start_ms;
+    for (number, summary) in bucket.summaries() {
+        let near = thousandths(summary.last);
+        let sum_near = times(near, summary.n);
+        let is_flat = [summary.min, summary.max].map(f64::to_bits) == [summary.last.to_bits(); 2]
+            && sum_near.is_some_and(|near| of_thousandths(near).to_bits() == summary.sum.to_bits());
+        put(&mut bytes, u64::from(*number));
+        put(&mut bytes, summary.n << 2 | u64::from(!summary.sizes.is_empty()) << 1 | u64::from(is_flat));
+        put(&mut bytes, zigzag(summary.last_ms - before_ms));
+        before_ms = summary.last_ms;
+        put_figure(&mut bytes, summary.last, Some(0));
+        if !is_flat {
+            put_figure(&mut bytes, summary.min, near);
+            put_figure(&mut bytes, summary.max, near);
+            put_figure(&mut bytes, summary.sum, sum_near);
+        }
+        if !summary.sizes.is_empty() {
+            put(&mut bytes, summary.sizes.len() as u64);
+            let mut before = 0;
+            for (size, count) in &summary.sizes {
+                put(&mut bytes, size - before);
+                put(&mut bytes, *count);
+                before = *size;
+            }
+        }
+    }
+    bytes
+}
+
+/// The bucket that was packed, of the metrics that are wanted; `None` if it is damaged.
+pub(crate) fn unpack(bytes: &[u8], start_ms: i64, wanted: impl Fn(u32) -> bool) -> Option<Bucket> {
+    let mut rest = bytes;
+    let mut summaries = Vec::with_capacity(METRICS_USUAL);
+    let (mut last_ms, mut number_min) = (start_ms, 0);
+    while !rest.is_empty() {
+        let number = u32::try_from(take(&mut rest)?).ok().filter(|number| *number >= number_min)?;
+        number_min = number.checked_add(1)?;
+        let count = take(&mut rest)?;
+        let (n, has_sizes, is_flat) = (count >> 2, count & 2 != 0, count & 1 != 0);
+        last_ms = last_ms.checked_add(unzigzag(take(&mut rest)?))?;
+        let last = take_figure(&mut rest, Some(0))?;
+        let mut summary = Summary { n: (n > 0).then_some(n)?, ..Summary::of(last, last_ms) };
+        let near = thousandths(last);
+        if is_flat {
+            summary.sum = of_thousandths(times(near, n)?);
+        } else {
+            summary.min = take_figure(&mut rest, near)?;
+            summary.max = take_figure(&mut rest, near)?;
+            summary.sum = take_figure(&mut rest, times(near, n))?;
+        }
+        let is_wanted = wanted(number);
+        if has_sizes {
+            let mut size = 0_u64;
+            for _ in 0..take(&mut rest)? {
+                size = size.checked_add(take(&mut rest)?)?;
+                let count = take(&mut rest)?;
+                if is_wanted {
+                    summary.sizes.push((size, count));
+                }
+            }
+        }
+        if is_wanted {
+            summaries.push((number, summary));
+        }
+    }
+    Some(Bucket::in_order(summaries))
+}
+
+/// A figure in thousandths, if it is a whole number of them.
+fn thousandths(figure: f64) -> Option<i64> {
+    let whole = (figure * 1_000.0).round();
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "what is cut is not told by it, as the next line finds"
+    )]
+    let told = whole as i64;
+    // By its bits, as `-0.0` is none of them.
+    let is_told = told.unsigned_abs() < WHOLE_MAX && of_thousandths(told).to_bits() == figure.to_bits();
+    is_told.then_some(told)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "thousandths that are told are below `WHOLE_MAX`")]
+fn of_thousandths(told: i64) -> f64 {
+    told as f64 / 1_000.0
+}
+
+/// What a sum of `n` figures is told by: as many times the newest, where that is told exactly.
+fn times(near: Option<i64>, n: u64) -> Option<i64> {
+    let times = near?.checked_mul(i64::try_from(n).ok()?)?;
+    (times.unsigned_abs() < WHOLE_MAX).then_some(times)
+}
+
+fn put_figure(bytes: &mut Vec<u8>, figure: f64, near: Option<i64>) {
+    let whole = thousandths(figure).zip(near).and_then(|(whole, near)| whole.checked_sub(near));
+    // Doubled below, which must fit.
+    if let Some(distance) = whole.filter(|distance| distance.unsigned_abs() < 1 << 61) {
+        put(bytes, zigzag(distance) << 1);
+    } else {
+        put(bytes, 1);
+        bytes.extend_from_slice(&figure.to_le_bytes());
+    }
+}
+
+fn take_figure(rest: &mut &[u8], near: Option<i64>) -> Option<f64> {
+    let told = take(rest)?;
+    if told == 1 {
+        let (eight, after) = rest.split_first_chunk::<8>()?;
+        *rest = after;
+        return Some(f64::from_le_bytes(*eight));
+    }
+    let whole = near?.checked_add(unzigzag(told >> 1)).filter(|_| told & 1 == 0)?;
+    Some(of_thousandths(whole))
+}
+
+fn zigzag(number: i64) -> u64 {
+    (number << 1 ^ number >> 63).cast_unsigned()
+}
+
+fn unzigzag(number: u64) -> i64 {
+    (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
+}
+
+fn put(bytes: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        bytes.push(number.to_le_bytes()[0] | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number.to_le_bytes()[0]);
+}
+
+fn take(rest: &mut &[u8]) -> Option<u64> {
+    let mut number = 0_u64;
+    for place in 0..10 {
+        let (byte, after) = rest.split_first()?;
+        *rest = after;
+        number |= u64::from(byte & 0x7F).checked_shl(7 * place)?;
+        if byte & 0x80 == 0 {
+            return Some(number);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn figures() -> impl Strategy<Value = f64> {
+        prop_oneof![
+            (-1e6..1e12).prop_map(f64::round),
+            (0..100_000_u32).prop_map(|hundredths| f64::from(hundredths) / 100.0),
+            -1e150..1e150,
+            Just(-0.0),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_packed_is_unpacked_to_the_bit(
+            given in proptest::collection::btree_map(0..2_000_u32, (figures(), figures(), 1..5_u64, 0..3_600_000_i64), 0..12),
+            sizes in proptest::collection::btree_map(0..1_000_000_000_000_u64, 1..9_u64, 0..9),
+        ) {
+            let summaries = given.into_iter().map(|(number, (first, second, n, after))| {
+                let mut summary = Summary::of(first, 1_000 + after);
+                for _ in 1..n {
+                    summary.merge(&Summary::of(second, 1_000 + after / 2));
+                }
+                summary.sizes = sizes.iter().map(|(size, count)| (*size, *count)).collect();
+                (number, summary)
+            });
+            let bucket = Bucket::of(summaries.collect());
+            let unpacked = unpack(&pack(&bucket, 1_000), 1_000, |_| true).expect("it is whole");
+            prop_assert_eq!(format!("{unpacked:?}"), format!("{bucket:?}"));
+        }
+
+        #[test]
+        fn bytes_of_any_kind_are_a_bucket_or_damaged(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            drop(unpack(&bytes, 0, |_| true));
+        }
+    }
+
+    #[test]
+    fn a_count_that_stays_0_takes_four_bytes_a_minute_and_six_an_hour() {
+        let bucket = Bucket::of(vec![(4, Summary::of(0.0, 0))]);
+        assert_eq!(pack(&bucket, 0).len(), 4);
+        let hour = (0..360).fold(bucket, |mut hour, tick| {
+            hour.merge(Bucket::of(vec![(4, Summary::of(0.0, tick))]));
+            hour
+        });
+        assert_eq!(pack(&hour, 0).len(), 6);
+    }
+}
