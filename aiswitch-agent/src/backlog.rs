@@ -18,8 +18,8 @@ pub(crate) struct Backlog(Arc<Waiting>);
 #[derive(Debug, Default)]
 struct Waiting {
     messages: AtomicUsize,
-    /// Nobody hears any more, so that nothing needs to wait.
-    is_deaf: AtomicBool,
+    /// All is read: nobody hears any more, or must hear all before anything else.
+    is_unbounded: AtomicBool,
     reader: Mutex<Option<Waker>>,
 }
 
@@ -45,6 +45,13 @@ pub(crate) struct Held<R> {
 }
 
 impl Backlog {
+    /// A backlog that takes all there is, until [`Hear::bound`] is called.
+    pub(crate) fn unbounded() -> Self {
+        let backlog = Self::default();
+        backlog.0.is_unbounded.store(true, Ordering::Release);
+        backlog
+    }
+
     /// The two ends of a channel whose messages count.
     pub(crate) fn channel<T>(&self) -> (Say<T>, Hear<T>) {
         let (sender, receiver) = mpsc::unbounded_channel();
@@ -57,7 +64,7 @@ impl Backlog {
     }
 
     fn has_room(&self) -> bool {
-        self.0.messages.load(Ordering::Acquire) < MESSAGES_MAX || self.0.is_deaf.load(Ordering::Acquire)
+        self.0.messages.load(Ordering::Acquire) < MESSAGES_MAX || self.0.is_unbounded.load(Ordering::Acquire)
     }
 
     fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
@@ -101,6 +108,11 @@ impl<T> Hear<T> {
         Some(self.heard(message))
     }
 
+    /// From now on nothing more is read while much waits.
+    pub(crate) fn bound(&self) {
+        self.backlog.0.is_unbounded.store(false, Ordering::Release);
+    }
+
     /// The next message that has come already.
     pub(crate) fn try_recv(&mut self) -> Option<T> {
         let message = self.receiver.try_recv().ok()?;
@@ -117,7 +129,7 @@ impl<T> Hear<T> {
 
 impl<T> Drop for Hear<T> {
     fn drop(&mut self) {
-        self.backlog.0.is_deaf.store(true, Ordering::Release);
+        self.backlog.0.is_unbounded.store(true, Ordering::Release);
         self.backlog.wake_reader();
     }
 }
@@ -142,14 +154,16 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_read_while_too_much_waits_and_all_is_once_it_is_heard() {
         let (mut far, near) = tokio::io::duplex(16);
-        let backlog = Backlog::default();
+        let backlog = Backlog::unbounded();
         let (say, mut hear) = backlog.channel();
         let mut held = backlog.hold(near);
-        far.write_all(b"x").await.unwrap();
+        far.write_all(b"xy").await.unwrap();
         for message in 0..MESSAGES_MAX {
             say.send(message);
         }
         let mut byte = [0];
+        assert_eq!(read_byte(&mut held, &mut byte).await.unwrap(), 1);
+        hear.bound();
         let mut read = read_byte(&mut held, &mut byte);
         assert!(waits(&mut read).await);
         assert_eq!(hear.recv().await, Some(0));

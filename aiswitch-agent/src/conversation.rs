@@ -6,9 +6,9 @@ use std::pin::{Pin, pin};
 use aiswitch_rpc::protocol::{ErrorKind, TaskError, TaskResult, TaskSpec, TaskStatus};
 use aiswitch_rpc::{CallError, CancelStyle, ErrorObject, OnMalformed, Options, Peer, Router};
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
-use crate::backlog::Backlog;
+use crate::backlog::{Backlog, Hear};
 use crate::dialect::is_older;
 use crate::event::start_of;
 use crate::process::{Ended, Launch, sweep};
@@ -106,8 +106,7 @@ enum Incoming {
 pub(crate) struct Conversation {
     child: RpcChild,
     context: RunContext,
-    /// Bounded by `output_bytes_max` alone: the connection must not wait for its own reader.
-    inbox: mpsc::UnboundedReceiver<Incoming>,
+    inbox: Hear<Incoming>,
 }
 
 impl Conversation {
@@ -117,24 +116,23 @@ impl Conversation {
         context: RunContext,
         options: Options,
     ) -> Result<Self, AgentError> {
-        let (sender, inbox) = mpsc::unbounded_channel();
-        let notifications = sender.clone();
+        // A session that is resumed may say all of it again before its opening is answered.
+        let backlog = Backlog::unbounded();
+        let (said, inbox) = backlog.channel();
+        let notifications = said.clone();
         let router = Router::new()
             .fallback_notification(move |method, params| {
-                // An error means that the program is given up already.
-                drop(notifications.send(Incoming::Notification { method, params }));
+                notifications.send(Incoming::Notification { method, params });
             })
             .fallback_request(move |method, params, _context| {
                 // Sent here and not in the future, so that it stays in line with the notifications.
                 let (reply, answer) = oneshot::channel();
-                drop(sender.send(Incoming::Request { method, params, reply }));
+                said.send(Incoming::Request { method, params, reply });
                 async move {
                     answer.await.unwrap_or_else(|_| Err(ErrorObject::internal("nobody listens any more")))
                 }
             });
         let options = options.with_cancel(CancelStyle::None).with_on_malformed(OnMalformed::Report);
-        // Without bound: a session that is resumed may say all of it again before its opening is answered.
-        let backlog = Backlog::default();
         let child = RpcChild::spawn(launch, &context, router, options, backlog).await?;
         Ok(Self { child, context, inbox })
     }
@@ -204,7 +202,7 @@ impl Conversation {
 
     /// Has the dialect take in all that has come up to now.
     pub(crate) async fn catch_up(&mut self, dialect: &mut impl Dialect) {
-        while let Ok(incoming) = self.inbox.try_recv() {
+        while let Some(incoming) = self.inbox.try_recv() {
             self.tell(take_in(dialect, incoming)).await;
         }
     }
@@ -216,6 +214,7 @@ impl Conversation {
         method: &str,
         params: &Value,
     ) -> Result<(), Stop> {
+        self.inbox.bound();
         let peer = self.peer();
         let mut prompt = pin!(peer.call_untyped::<Value>(method, params));
         let mut is_answered = false;
@@ -256,6 +255,8 @@ impl Conversation {
 
     /// Ends the program: at leisure when the task is over, at once when it must not go on.
     pub(crate) async fn end(self, outcome: &Result<(), Stop>) -> Ended {
+        // What it still says is for nobody, and must not keep it from ending.
+        drop(self.inbox);
         let ended = match outcome {
             Ok(()) | Err(Stop::Closed | Stop::Interrupted) => self.child.finish(&self.context).await,
             Err(Stop::Cancelled | Stop::Failed(_)) => self.child.stop(&self.context).await,

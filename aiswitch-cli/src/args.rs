@@ -13,6 +13,7 @@ mod locks;
 mod logs;
 mod presets;
 mod python;
+mod quota;
 mod run;
 mod secrets;
 mod shell;
@@ -26,10 +27,11 @@ pub(crate) use locks::{LocksRunArgs, LocksVerb};
 pub(crate) use logs::{LogSearchArgs, LogsArgs};
 pub(crate) use presets::{PresetChange, PresetExport, PresetImport, PresetVerb, Tool};
 pub(crate) use python::PythonVerb;
+pub(crate) use quota::{QuotaSet, QuotaTarget, QuotaVerb};
 pub(crate) use run::{OutputFormat, RunArgs};
 pub(crate) use secrets::SecretsVerb;
 pub(crate) use shell::{ShellName, ShellVerb};
-pub(crate) use tokens::{TokensArgs, TokensBy, TokensVerb};
+pub(crate) use tokens::{SummaryArgs, Timeframe, TokensArgs, TokensBy, TokensVerb};
 pub(crate) use trust::TrustArgs;
 
 /// What the list of verbs does not say.

@@ -120,6 +120,7 @@ fn plan(args: &RunArgs, prompt: String, config: &Config) -> Result<Plan, Error> 
         replay: if args.idempotent { Replay::Idempotent } else { Replay::Never },
         aggregate: args.aggregate,
         locks: args.locks.clone(),
+        budget: args.budget_usd,
         ..Plan::new(prompt, cwd(args)?)
     };
     if let Some(time) = args.lock_timeout {

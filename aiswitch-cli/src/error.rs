@@ -48,6 +48,8 @@ pub(crate) enum Error {
     Home(#[from] HomeError),
     #[error(transparent)]
     Usage(#[from] UsageError),
+    #[error("no limit is set for {scope}")]
+    NoQuota { scope: String },
     #[error("there are no transcripts below `{path}`")]
     NoTranscripts { path: PathBuf },
     #[error(transparent)]

@@ -6,6 +6,7 @@ use aiswitch_agent::AgentId;
 use aiswitch_env::{EnvError, PresetName};
 use aiswitch_lock::database::DatabaseError;
 use aiswitch_lock::{LockError, LockName};
+use aiswitch_tokens::UsageError;
 
 use crate::{Actor, AuditFault, FileFault, RunId};
 
@@ -115,6 +116,13 @@ pub enum RunError {
         /// Why not.
         #[source]
         source: HomeError,
+    },
+    /// It cannot be looked up whether a quota leaves anything for the agents.
+    #[error("the quotas cannot be looked up")]
+    Quota {
+        /// Why not.
+        #[source]
+        source: UsageError,
     },
     /// The plan names locks, and the coordinator has neither a home nor another place for them.
     #[error("the plan names lock `{name}`, and no place for locks is known")]

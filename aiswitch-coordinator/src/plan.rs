@@ -7,6 +7,7 @@ use std::time::Duration;
 use aiswitch_agent::{AgentId, PermissionMode, Replay};
 use aiswitch_env::{EnvSnapshot, PresetName};
 use aiswitch_lock::{LockName, TIMEOUT_DEFAULT};
+use aiswitch_tokens::NanoUsd;
 use serde::{Deserialize, Serialize};
 
 /// How many agents of a parallel run work at the same time unless the plan says otherwise.
@@ -45,6 +46,8 @@ pub struct Plan {
     pub locks: Vec<LockName>,
     /// How long all locks together are waited for.
     pub lock_timeout: Duration,
+    /// What all agents together may cost; the run stops when that is spent. `None` has no limit.
+    pub budget: Option<NanoUsd>,
 }
 
 impl Plan {
@@ -66,6 +69,7 @@ impl Plan {
             aggregate: Aggregate::List,
             locks: Vec::new(),
             lock_timeout: TIMEOUT_DEFAULT,
+            budget: None,
         }
     }
 
@@ -144,6 +148,15 @@ impl Plan {
     #[must_use]
     pub fn with_lock_timeout(mut self, lock_timeout: Duration) -> Self {
         self.lock_timeout = lock_timeout;
+        self
+    }
+
+    /// Sets what all agents together may cost.
+    ///
+    /// Costs are known when agents tell them, or what they used; so the last answer may go beyond it.
+    #[must_use]
+    pub fn with_budget(mut self, budget: NanoUsd) -> Self {
+        self.budget = Some(budget);
         self
     }
 

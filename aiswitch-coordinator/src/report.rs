@@ -167,7 +167,7 @@ pub struct AgentReport {
     pub cost: Cost,
     /// What went wrong.
     pub error: Option<TaskError>,
-    /// Why the run did not let it work to its end, where it was cancelled or skipped.
+    /// Why the run did not let it work to its end, where it was cancelled, skipped or over its budget.
     pub reason: Option<String>,
     /// What it was not allowed to do.
     pub denials: Vec<Denial>,

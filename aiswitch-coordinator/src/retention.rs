@@ -82,8 +82,11 @@ impl Expired {
         Ok(expired)
     }
 
-    /// Whether nothing was removed from this home for a day.
+    /// Whether this home has something to remove from, and nothing was removed from it for a day.
     pub fn is_due(home: &Home, now: DateTime<Utc>) -> bool {
+        if !home.state_dir().exists() {
+            return false;
+        }
         let last = fs::metadata(cleaned_file(home)).and_then(|file| file.modified());
         // A time that lies ahead comes from a clock that was set back.
         last.map_or(true, |last| (now - DateTime::<Utc>::from(last)).abs() > DUE_AFTER)

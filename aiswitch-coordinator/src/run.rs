@@ -10,7 +10,7 @@ use aiswitch_agent::{AgentEvent, AgentId, Guard, Limits, MemoryReading, Pace, Pe
 use aiswitch_env::{Redactor, RedactorStream};
 use aiswitch_lock::LockGuard;
 use aiswitch_metrics::{Collector, MetricsError, MetricsStore, Stored};
-use aiswitch_tokens::{Cost, CostSource, PriceList, UsageStore};
+use aiswitch_tokens::{Cost, CostSource, NanoUsd, PriceList, ReservationId, UsageStore};
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -40,6 +40,7 @@ use crate::{
 };
 
 mod begin;
+mod budget;
 mod finish;
 mod memory;
 mod start;
@@ -128,6 +129,8 @@ enum Halt {
     Caller,
     /// What a run in mode `yolo` does cannot be written into the audit log.
     Unaudited,
+    /// The budget of the run is spent.
+    Budget { budget: NanoUsd },
     /// An agent did not complete.
     Failure { agent: AgentId, outcome: Outcome },
 }
@@ -137,6 +140,7 @@ impl Halt {
         match self {
             Self::Caller => "the run was cancelled".to_owned(),
             Self::Unaudited => "the audit log cannot hold what mode `yolo` allowed".to_owned(),
+            Self::Budget { budget } => format!("the budget of {budget} is spent"),
             Self::Failure { agent, outcome } => {
                 format!("agent `{agent}` ended {outcome}, and the run stops on failure")
             }
@@ -160,6 +164,10 @@ struct Slot {
     /// Why it was paused last.
     paused_for: String,
     report: Option<AgentReport>,
+    /// What was set aside for it.
+    reserved: Option<ReservationId>,
+    /// Why a quota keeps it from starting.
+    denied: Option<String>,
 }
 
 impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
@@ -178,6 +186,8 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
                 paused_ms: 0,
                 paused_for: String::new(),
                 report: None,
+                reserved: None,
+                denied: None,
             }
         });
         let (told, hearing) = mpsc::channel(EVENTS_MAX);
@@ -296,7 +306,16 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         {
             self.retire(vec![surplus]);
         }
-        let report = self.report(index, judge(done.end));
+        let mut verdict = judge(done.end);
+        if matches!(self.halt, Some(Halt::Budget { .. })) && verdict.outcome == Outcome::Cancelled {
+            verdict.outcome = Outcome::OverBudget;
+        }
+        let report = self.report(index, verdict);
+        self.end_judged(index, report);
+    }
+
+    /// Ends a part, and with it the run where the plan says so of one that did not complete.
+    fn end_judged(&mut self, index: usize, report: AgentReport) {
         let failed = report.status != Outcome::Completed;
         let halt = Halt::Failure { agent: report.id.clone(), outcome: report.status };
         self.end_part(index, report);
@@ -312,6 +331,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         {
             report.cost = self.start.prices.cost(&record);
         }
+        self.note_unpriced(&report);
         self.sampling.add_end(index, &report, clock::now());
         self.slots[index].report = Some(report.clone());
         self.state_changed = true;
@@ -333,6 +353,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         self.stop.cancel();
         let outcome = match halt {
             Halt::Caller | Halt::Unaudited => Outcome::Cancelled,
+            Halt::Budget { .. } => Outcome::OverBudget,
             Halt::Failure { .. } => Outcome::Skipped,
         };
         self.halt = Some(halt);
@@ -351,7 +372,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         let masked = |text: &str| redactor.redact(text).into_owned();
         let result = result.as_ref();
         let partial = (outcome != Outcome::Completed && !heard.text.is_empty()).then_some(&heard.text);
-        let halted = matches!(outcome, Outcome::Cancelled | Outcome::Skipped);
+        let halted = matches!(outcome, Outcome::Cancelled | Outcome::OverBudget | Outcome::Skipped);
         AgentReport {
             id: profile.id.clone(),
             driver: profile.driver.to_string(),

@@ -22,8 +22,10 @@ impl Keyring {
     /// The system has none, or does not let this process use it.
     #[cfg(target_os = "linux")]
     pub fn of_system() -> Result<Self, EnvError> {
-        let store = linux_keyutils_keyring_store::Store::new();
-        store.map(|store| Self(store)).map_err(refused("open"))
+        let store = linux_keyutils_keyring_store::Store::new().map_err(refused("open"))?;
+        let keyring = Self(store);
+        // The first look makes a session's keyring where there is none, and only what is looked at after it lies there.
+        keyring.entry(Path::new("")).map(|_made| keyring.clone())
     }
 
     /// One that this process alone has.

@@ -6,7 +6,7 @@ use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, Unit, ZonedRound};
 
-use crate::{Cost, Usage, UsageRecord, UsageSummary};
+use crate::{UsageRecord, UsageSummary};
 
 /// How long a block lasts: what providers that limit by blocks count together, by their own word.
 const BLOCK: SignedDuration = SignedDuration::from_hours(5);
@@ -46,6 +46,37 @@ pub enum GroupBy {
     Session,
 }
 
+/// What several records have in common, and used together.
+#[derive(Clone, Copy, Debug)]
+pub struct UsageSum<'a> {
+    /// The agent.
+    pub agent: &'a str,
+    /// The model, if it is known.
+    pub model: Option<&'a str>,
+    /// The preset.
+    pub preset: Option<&'a str>,
+    /// The first and the last of them.
+    pub span: (Timestamp, Timestamp),
+    /// How many they are.
+    pub records: u64,
+    /// What they used and cost.
+    pub sum: UsageSummary,
+}
+
+impl<'a> UsageSum<'a> {
+    /// The sum of one record.
+    pub fn of(record: &'a UsageRecord) -> Self {
+        Self {
+            agent: &record.agent,
+            model: record.model.as_deref(),
+            preset: record.preset.as_deref(),
+            span: (record.at, record.at),
+            records: 1,
+            sum: UsageSummary::of([(record.usage, record.cost)]),
+        }
+    }
+}
+
 /// What one group used.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct UsageGroup {
@@ -68,14 +99,17 @@ pub struct UsageGroup {
 }
 
 impl UsageGroup {
-    fn add(&mut self, record: &UsageRecord) {
-        let part = |usage: Option<Usage>, cost: Cost| UsageSummary::of([(usage, cost)]);
-        self.requests += 1;
-        self.models.extend(record.model.clone());
-        self.agents.insert(record.agent.clone());
-        let (first, last) = self.span.unwrap_or((record.at, record.at));
-        self.span = Some((first.min(record.at), last.max(record.at)));
-        self.sum = self.sum.plus(part(record.usage, record.cost));
+    fn add(&mut self, sum: &UsageSum<'_>) {
+        self.requests += sum.records;
+        if let Some(model) = sum.model.filter(|model| !self.models.contains(*model)) {
+            self.models.insert(model.to_owned());
+        }
+        if !self.agents.contains(sum.agent) {
+            self.agents.insert(sum.agent.to_owned());
+        }
+        let (first, last) = self.span.unwrap_or(sum.span);
+        self.span = Some((first.min(sum.span.0), last.max(sum.span.1)));
+        self.sum = self.sum.plus(sum.sum);
     }
 }
 
@@ -96,26 +130,48 @@ impl Groups {
 
     /// Adds a record to its group.
     pub fn add(&mut self, record: &UsageRecord) {
-        let label = |label: &Option<String>| (None, label.clone());
-        let by = self.by.clone();
-        let (since, label) = match &by {
-            GroupBy::Period(period, zone) => {
-                (Some(self.stretch(record.at, |at| period.around(at, zone))), None)
+        let sum = UsageSum::of(record);
+        let label = match self.by {
+            GroupBy::Task => &record.task,
+            GroupBy::Run => &record.run,
+            GroupBy::Session => &record.session,
+            _ => {
+                let is_whole = self.add_sum(&sum);
+                debug_assert!(is_whole, "one moment is in one stretch of time");
+                return;
             }
-            GroupBy::Block => (Some(self.stretch(record.at, block)), None),
-            GroupBy::Agent => (None, Some(record.agent.clone())),
-            GroupBy::Model => label(&record.model),
-            GroupBy::Preset => label(&record.preset),
-            GroupBy::Task => label(&record.task),
-            GroupBy::Run => label(&record.run),
-            GroupBy::Session => label(&record.session),
         };
+        self.group(None, label.clone()).add(&sum);
+    }
+
+    /// Adds several records at once to their group; `false` if they are not all of one, and nothing was added.
+    ///
+    /// Tasks, runs and sessions are known of single records alone.
+    pub fn add_sum(&mut self, sum: &UsageSum<'_>) -> bool {
+        let by = self.by.clone();
+        let (first, last) = sum.span;
+        let (since, label) = match &by {
+            GroupBy::Period(period, zone) => (Some(self.stretch(first, |at| period.around(at, zone))), None),
+            GroupBy::Block => (Some(self.stretch(first, block)), None),
+            GroupBy::Agent => (None, Some(sum.agent)),
+            GroupBy::Model => (None, sum.model),
+            GroupBy::Preset => (None, sum.preset),
+            GroupBy::Task | GroupBy::Run | GroupBy::Session => return false,
+        };
+        if self.stretch.is_some_and(|(_, until)| last >= until) {
+            return false;
+        }
+        self.group(since, label.map(str::to_owned)).add(sum);
+        true
+    }
+
+    fn group(&mut self, since: Option<Timestamp>, label: Option<String>) -> &mut UsageGroup {
         let group = self.sums.entry((since, label.clone())).or_default();
         group.label = label;
         if let Some(stretch) = self.stretch {
             (group.since, group.until) = (Some(stretch.0), Some(stretch.1));
         }
-        group.add(record);
+        group
     }
 
     /// The beginning of the stretch of time that a moment is in: the last one, or one that begins.

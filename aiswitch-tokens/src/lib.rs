@@ -2,6 +2,7 @@
 
 mod cost;
 mod error;
+mod figures;
 mod group;
 mod import;
 mod memory;
@@ -17,10 +18,11 @@ mod usage;
 
 pub use cost::{Cost, CostSource, NanoUsd};
 pub use error::UsageError;
-pub use group::{GroupBy, Groups, Period, UsageGroup};
+pub use figures::{TokenUsageSummary, get_usage_summary};
+pub use group::{GroupBy, Groups, Period, UsageGroup, UsageSum};
 pub use import::Import;
 pub use memory::MemoryUsageStore;
-pub use price::{ModelPrice, PriceList};
+pub use price::{ModelPrice, PriceList, Priced};
 pub use quota::{
     Amount, Quota, QuotaLevel, QuotaMode, QuotaScope, QuotaStatus, ReservationId, ReserveRequest, Reserved,
 };

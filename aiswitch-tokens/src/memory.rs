@@ -9,6 +9,7 @@ use crate::quota::{ESTIMATE_RUNS, Reservation, decide, estimate_of};
 use crate::{
     Amount, Cost, CostSource, Quota, QuotaMode, QuotaScope, QuotaStatus, Repriced, ReservationId,
     ReserveRequest, Reserved, Tracked, Usage, UsageError, UsageKey, UsageQuery, UsageRecord, UsageStore,
+    UsageSum,
 };
 
 /// Usage in memory, for as long as the program runs.
@@ -111,6 +112,10 @@ impl UsageStore for MemoryUsageStore {
         found.sort_by_key(|record| (record.at, &record.key));
         found.into_iter().cloned().for_each(each);
         Ok(())
+    }
+
+    fn sums(&self, query: &UsageQuery, each: &mut dyn FnMut(&UsageSum<'_>)) -> Result<(), UsageError> {
+        self.records(query, &mut |record| each(&UsageSum::of(&record)))
     }
 
     fn reprice(&self, price: &dyn Fn(&UsageRecord) -> Cost) -> Result<Repriced, UsageError> {

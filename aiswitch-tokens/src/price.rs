@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::{Cost, CostSource, NanoUsd, Usage, UsageRecord};
@@ -50,6 +51,21 @@ impl ModelPrice {
     }
 }
 
+/// What is to be priced.
+#[derive(Clone, Copy, Debug)]
+pub struct Priced<'a> {
+    /// The model that answered.
+    pub model: &'a str,
+    /// How it was served, where that is another than the ordinary way.
+    pub tier: Option<&'a str>,
+    /// How many requests it was; `None` where nobody told.
+    pub requests: Option<u64>,
+    /// When.
+    pub at: Timestamp,
+    /// What it used.
+    pub usage: Usage,
+}
+
 /// What tokens cost: prices of the user's own first, then, with the feature `pricing`, those of the crate `genai-prices`.
 ///
 /// A model that neither knows has no price, which is something else than a price of 0.
@@ -64,18 +80,26 @@ impl PriceList {
         Self { own }
     }
 
-    /// What a record costs at the prices of its time, whatever cost stands in it.
-    ///
-    /// Some prices depend on the size of a request. Of a record that stands for several, or for nobody knows how many, they
-    /// are taken as those of small ones; the cost is an estimate then.
+    /// What a record costs, whatever cost stands in it; unknown without a model or without usage.
     pub fn cost(&self, record: &UsageRecord) -> Cost {
-        let (Some(model), Some(usage)) = (&record.model, record.usage) else { return Cost::default() };
-        if let Some(price) = self.own(model) {
+        let UsageRecord { model: Some(model), usage: Some(usage), tier, requests, at, .. } = record else {
+            return Cost::default();
+        };
+        let tier = tier.as_deref();
+        self.cost_of(&Priced { model, tier, requests: *requests, at: *at, usage: *usage })
+    }
+
+    /// What something costs at the prices of its time.
+    ///
+    /// Some prices depend on the size of a request. Of several, or of nobody knows how many, they are
+    /// taken as those of small ones; the cost is an estimate then.
+    pub fn cost_of(&self, priced: &Priced<'_>) -> Cost {
+        if let Some(price) = self.own(priced.model) {
             return price
-                .cost(usage)
+                .cost(priced.usage)
                 .map_or_else(Cost::default, |usd| Cost { usd: Some(usd), source: CostSource::Computed });
         }
-        known_cost(model, usage, record)
+        known_cost(priced)
     }
 
     /// The user's own price of a model: that of its name, else that of the longest start of it.
@@ -89,13 +113,13 @@ impl PriceList {
 }
 
 #[cfg(not(feature = "pricing"))]
-fn known_cost(_: &str, _: Usage, _: &UsageRecord) -> Cost {
+fn known_cost(_: &Priced<'_>) -> Cost {
     Cost::default()
 }
 
-/// What tokens cost by the list of `genai-prices`, at the time of the record.
+/// What tokens cost by the list of `genai-prices`.
 #[cfg(feature = "pricing")]
-fn known_cost(model: &str, usage: Usage, record: &UsageRecord) -> Cost {
+fn known_cost(priced: &Priced<'_>) -> Cost {
     use std::time::SystemTime;
 
     use genai_prices::{Calculator, PriceRequest};
@@ -104,9 +128,9 @@ fn known_cost(model: &str, usage: Usage, record: &UsageRecord) -> Cost {
     const SMALL: f64 = 1e-9;
 
     let dollars = |share: f64| {
-        let tokens = tokens(usage, share)?;
-        let request = PriceRequest::new(model, &tokens).with_timestamp(SystemTime::from(record.at));
-        let request = match record.tier.as_deref() {
+        let tokens = tokens(priced.usage, share)?;
+        let request = PriceRequest::new(priced.model, &tokens).with_timestamp(SystemTime::from(priced.at));
+        let request = match priced.tier {
             None => request,
             Some("batch") => request.with_price_context("processing", "batch"),
             Some(tier) => request.with_price_context("service_tier", tier),
@@ -114,7 +138,7 @@ fn known_cost(model: &str, usage: Usage, record: &UsageRecord) -> Cost {
         // What has no price and what is no usage are the same here: no cost is known.
         Calculator::bundled().calculate(&request).ok().map(|price| price.total_price / share)
     };
-    let (whole, source) = match (record.requests, dollars(1.0)) {
+    let (whole, source) = match (priced.requests, dollars(1.0)) {
         (_, None) => (None, CostSource::Unknown),
         (Some(1), whole) => (whole, CostSource::Computed),
         (_, Some(whole)) => match dollars(SMALL) {

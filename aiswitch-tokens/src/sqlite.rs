@@ -1,5 +1,6 @@
 //! Usage in a database file that several processes share.
 
+mod hours;
 mod quota;
 
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use jiff::Timestamp;
 
 use crate::{
     Cost, CostSource, NanoUsd, Quota, QuotaScope, QuotaStatus, Repriced, ReservationId, ReserveRequest,
-    Reserved, Tracked, Usage, UsageError, UsageKey, UsageQuery, UsageRecord, UsageStore,
+    Reserved, Tracked, Usage, UsageError, UsageKey, UsageQuery, UsageRecord, UsageStore, UsageSum,
 };
 
 /// How many records are written in one transaction.
@@ -60,6 +61,7 @@ static SCHEMA: Schema = Schema {
             cost_nanos INTEGER NOT NULL, owner TEXT NOT NULL, until_ms INTEGER NOT NULL
         ) STRICT;
         ",
+        hours::TABLES,
     ],
 };
 
@@ -131,6 +133,31 @@ impl UsageStore for SqliteUsageStore {
             }
             Ok(())
         })?;
+        Ok(())
+    }
+
+    fn sums(&self, query: &UsageQuery, each: &mut dyn FnMut(&UsageSum<'_>)) -> Result<(), UsageError> {
+        let (start, end) = hours::whole(query);
+        // Sums of hours do not know tasks and runs.
+        if start >= end || query.task.is_some() || query.run.is_some() {
+            return self.records(query, &mut |record| each(&UsageSum::of(&record)));
+        }
+        // What is asked for may begin and end within an hour.
+        let before = UsageQuery { until: Some(start), ..query.clone() };
+        let after = UsageQuery { since: Some(end), ..query.clone() };
+        if query.since.is_some() {
+            self.records(&before, &mut |record| each(&UsageSum::of(&record)))?;
+        }
+        let database = self.database.get()?;
+        if database.read(hours::is_stale)? {
+            database.write(hours::refresh)?;
+        }
+        let (condition, values) =
+            condition(&UsageQuery { since: Some(start), until: Some(end), ..query.clone() });
+        database.read(|view| hours::sums(view, &condition, values, each))?;
+        if query.until.is_some() {
+            self.records(&after, &mut |record| each(&UsageSum::of(&record)))?;
+        }
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     Cost, CostSource, Quota, QuotaScope, QuotaStatus, ReservationId, ReserveRequest, Reserved, UsageError,
-    UsageRecord,
+    UsageRecord, UsageSum,
 };
 
 /// Which records are asked for; the default asks for all.
@@ -100,6 +100,13 @@ pub trait UsageStore: fmt::Debug + Send + Sync {
     /// # Errors
     /// The store cannot be read.
     fn records(&self, query: &UsageQuery, each: &mut dyn FnMut(UsageRecord)) -> Result<(), UsageError>;
+
+    /// Hands out the same records summed up, the earliest first: those together that have an hour of UTC, agent, model and
+    /// preset in common, or some of those.
+    ///
+    /// # Errors
+    /// The store cannot be read, or cannot keep the sums.
+    fn sums(&self, query: &UsageQuery, each: &mut dyn FnMut(&UsageSum<'_>)) -> Result<(), UsageError>;
 
     /// Computes the cost of every record anew whose cost nobody reported.
     ///

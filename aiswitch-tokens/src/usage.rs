@@ -30,6 +30,12 @@ impl Usage {
         known.into_iter().flatten().reduce(u64::saturating_add)
     }
 
+    /// The tokens of the prompt, read from and written to a cache or not; `None` when no figure is known.
+    pub fn prompt(self) -> Option<u64> {
+        let known = [self.input_tokens, self.cache_read_tokens, self.cache_write_tokens];
+        known.into_iter().flatten().reduce(u64::saturating_add)
+    }
+
     /// Its figures, in the order of its fields.
     pub(crate) fn figures(self) -> [Option<u64>; 7] {
         let Self {

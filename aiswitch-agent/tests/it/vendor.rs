@@ -223,3 +223,32 @@ async fn a_stop_in_a_task_is_heard_by_the_program_and_what_it_had_said_is_kept()
         assert_eq!(bench.alive(), Vec::<String>::new());
     }
 }
+
+#[tokio::test]
+async fn a_program_that_says_more_than_is_heard_waits() {
+    /// What waits at most: the messages, what was read with them, what the pipe holds.
+    const WAITS_BYTES_MAX: u64 = 1024 * 1024;
+    for driver in DRIVERS {
+        let mut bench = bench(driver, "flood");
+        let (agent, task, context) = (bench.agent.clone(), bench.task("x"), bench.context.clone());
+        let run = tokio::spawn(async move { agent.run(task, context).await });
+        // Nobody hears it, so that in the end nothing more is read.
+        let log = bench.dir.path().join("stdout.log");
+        let read = || std::fs::metadata(&log).map_or(0, |log| log.len());
+        let mut before = 0;
+        let waits = async {
+            while read() == 0 || before != read() {
+                before = read();
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waits).await.unwrap();
+        assert!(before < WAITS_BYTES_MAX, "{before} bytes");
+        bench.context.cancel.cancel();
+        let mut events = std::mem::replace(&mut bench.events, tokio::sync::mpsc::channel(1).1);
+        let heard = tokio::spawn(async move { while events.recv().await.is_some() {} });
+        let result = tokio::time::timeout(PATIENCE, run).await.unwrap().unwrap().unwrap();
+        assert_eq!(result.status, TaskStatus::Cancelled);
+        heard.abort();
+    }
+}

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use aiswitch_agent::{Sandbox, SpecDuration};
 use aiswitch_coordinator::{Aggregate, LockName, OnFailure, PermissionMode, PresetName};
+use aiswitch_tokens::NanoUsd;
 use clap::ValueEnum;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
+use super::quota::dollars;
 use crate::pick::Pick;
 
 /// One task for one or more agents.
@@ -71,6 +73,9 @@ pub(crate) struct RunArgs {
     /// How long to wait for the locks [default: 30s]
     #[arg(long, value_name = "TIME", requires = "locks", help_heading = "The run")]
     pub(crate) lock_timeout: Option<SpecDuration>,
+    /// Stop when all agents together have cost this much, as far as costs are known [default: no limit]
+    #[arg(long, value_name = "DOLLARS", value_parser = dollars, help_heading = "The run")]
+    pub(crate) budget_usd: Option<NanoUsd>,
     /// What an agent's failure means for the others
     #[arg(long, value_name = "WHAT", default_value = "continue", value_parser = on_failure(), help_heading = "The run")]
     pub(crate) on_failure: OnFailure,

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use aiswitch_coordinator::{AgentId, PresetName};
 use clap::{Subcommand, ValueEnum};
 use jiff::tz::TimeZone;
 
+use super::QuotaVerb;
 use crate::moment::Moment;
 
 /// What `tokens` shows.
@@ -50,11 +52,68 @@ pub(crate) enum TokensVerb {
         #[arg(long, value_name = "DIR")]
         codex: Option<PathBuf>,
     },
+    /// Sum up what was used within a time, in a few figures
+    Summary(SummaryArgs),
+    /// Limit what agents may use in a day
+    #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
+    Quota(QuotaVerb),
+    /// Say what today's limits leave for an agent; exits with 7 when a hard one is used up
+    Check {
+        /// The agent
+        agent: AgentId,
+        /// The preset that it would run under
+        #[arg(long, value_name = "PRESET")]
+        preset: Option<PresetName>,
+    },
     /// Compute the costs that nobody reported anew, with the prices as they are now
     ///
     /// Needed after a change of config/prices.yaml or an update of this program. A model's price is that of the time of the
     /// request. A cost that an agent reported stays as it is.
     Reprice,
+}
+
+/// Of what a summary is.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SummaryArgs {
+    /// The time around now, by the calendar of the zone
+    #[arg(value_enum, default_value_t = Timeframe::Day)]
+    pub(crate) timeframe: Timeframe,
+    /// Not before this time, instead of the time around now
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<Moment>,
+    /// Before this time
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<Moment>,
+    /// Only this agent
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) agent: Option<String>,
+    /// Only this model
+    #[arg(short, long)]
+    pub(crate) model: Option<String>,
+    /// Only under this preset
+    #[arg(long)]
+    pub(crate) preset: Option<String>,
+    /// Only this run
+    #[arg(long, value_name = "RUN")]
+    pub(crate) run: Option<String>,
+    /// The zone of hours, days, weeks and months [default: that of the system]
+    #[arg(long, value_name = "ZONE", value_parser = zone)]
+    pub(crate) timezone: Option<TimeZone>,
+}
+
+/// A time around now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Timeframe {
+    /// This hour
+    Hour,
+    /// Today
+    Day,
+    /// This week, from Monday on
+    Week,
+    /// This month
+    Month,
+    /// All that is known
+    All,
 }
 
 /// What tokens are summed up by.
@@ -80,7 +139,7 @@ pub(crate) enum TokensBy {
     Runs,
 }
 
-fn zone(name: &str) -> Result<TimeZone, String> {
+pub(super) fn zone(name: &str) -> Result<TimeZone, String> {
     TimeZone::get(name)
         .ok()
         .ok_or_else(|| "expected a zone of the IANA list, such as Europe/Berlin or UTC".to_owned())

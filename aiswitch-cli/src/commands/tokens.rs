@@ -1,11 +1,13 @@
 //! `aiswitch tokens`: what was used, and what it cost.
 
 mod import;
+mod quota;
+mod summary;
 
 use aiswitch_coordinator::{CostSummary, Home, Usage};
 use aiswitch_tokens::{
-    GroupBy, Groups, Period, PriceList, Repriced, SqliteUsageStore, UsageGroup, UsageQuery, UsageRecord,
-    UsageStore,
+    GroupBy, Groups, Period, PriceList, Repriced, SqliteUsageStore, UsageGroup, UsageQuery, UsageStore,
+    UsageSum,
 };
 use chrono::{DateTime, Utc};
 use jiff::Timestamp;
@@ -19,7 +21,7 @@ use crate::error::Error;
 use crate::exit::Code;
 use crate::output::{Output, human};
 
-/// Shows what was used, imports transcripts, or computes costs anew.
+/// Shows what was used, limits it, imports transcripts, or computes costs anew.
 ///
 /// # Errors
 /// The store or the prices cannot be read or written, or there is nothing to import.
@@ -33,6 +35,12 @@ pub(crate) fn tokens(
     match &args.verb {
         Some(TokensVerb::Import { claude, codex }) => {
             import::import(&store, &read_prices(home)?, [claude, codex], caller, output)
+        }
+        Some(TokensVerb::Summary(args)) => summary::summary(args, &store, output),
+        Some(TokensVerb::Quota(verb)) => quota::quota(verb, &store, home, output),
+        Some(TokensVerb::Check { agent, preset }) => {
+            let preset = preset.as_ref().map(ToString::to_string);
+            quota::check(agent.as_ref(), preset.as_deref(), &store, output)
         }
         Some(TokensVerb::Reprice) => reprice(&store, &read_prices(home)?, output),
         None => show(args, &store, output),
@@ -50,7 +58,7 @@ fn show(args: &TokensArgs, store: &dyn UsageStore, output: &Output) -> Result<Co
         ..UsageQuery::default()
     };
     let period = |period| GroupBy::Period(period, zone.clone());
-    let mut groups = Groups::new(match args.by {
+    let by = match args.by {
         TokensBy::Daily => period(Period::Day),
         TokensBy::Weekly => period(Period::Week),
         TokensBy::Monthly => period(Period::Month),
@@ -60,17 +68,34 @@ fn show(args: &TokensArgs, store: &dyn UsageStore, output: &Output) -> Result<Co
         TokensBy::Agents => GroupBy::Agent,
         TokensBy::Presets => GroupBy::Preset,
         TokensBy::Runs => GroupBy::Run,
-    });
-    let mut total = Groups::new(GroupBy::Agent);
-    store.records(&query, &mut |record| {
-        groups.add(&record);
-        total.add(&UsageRecord { agent: String::new(), ..record });
-    })?;
-    let rows: Vec<Row> = groups.finish().iter().map(|group| Row::of(group, args.by, &zone)).collect();
-    let total = total.finish().first().map(|group| Row::of(group, args.by, &zone));
+    };
+    let (groups, total) = sum_up(store, &query, by)?;
+    let rows: Vec<Row> = groups.iter().map(|group| Row::of(group, args.by, &zone)).collect();
+    let total = total.map(|group| Row::of(&group, args.by, &zone));
     let view = View { by: args.by.into(), zone: zone.iana_name().map(str::to_owned), rows, total };
     output.result(&view, || text(&view, args.by));
     Ok(Code::Completed)
+}
+
+/// The sums by something, and the sum over all.
+fn sum_up(
+    store: &dyn UsageStore,
+    query: &UsageQuery,
+    by: GroupBy,
+) -> Result<(Vec<UsageGroup>, Option<UsageGroup>), Error> {
+    let mut groups = Groups::new(by.clone());
+    let mut total = Groups::new(GroupBy::Agent);
+    let mut is_whole = true;
+    store.sums(query, &mut |sum| {
+        is_whole &= groups.add_sum(sum);
+        total.add_sum(&UsageSum { agent: "", ..*sum });
+    })?;
+    if !is_whole {
+        // A day of this zone begins within an hour of UTC, or it is by what sums do not know.
+        groups = Groups::new(by);
+        store.records(query, &mut |record| groups.add(&record))?;
+    }
+    Ok((groups.finish(), total.finish().into_iter().next()))
 }
 
 /// A time of one library as the other has it; both reach further than any that is asked for.

@@ -22,6 +22,8 @@ mod fuzz_bodies;
 mod harness;
 mod import;
 mod isolation;
+#[cfg(feature = "keyring")]
+mod keyring;
 mod locks;
 mod logs;
 mod mock_llm;

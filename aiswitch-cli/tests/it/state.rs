@@ -52,12 +52,13 @@ fn clean_removes_what_is_too_old_and_says_before_what_that_is() {
 #[test]
 fn a_run_removes_what_is_too_old_once_a_day() {
     let sandbox = with_a_run();
+    assert_eq!(show(&sandbox, &["clean"]).code, Some(0));
     configure(&sandbox, "coordination.yaml", "retention: {runs: 1ms, logs: 1d, logs_mb: 1}\n");
     let run = || {
         assert_eq!(show(&sandbox, &["run", "-a", "echo", "hello"]).code, Some(0));
         kept_runs(&sandbox).len()
     };
-    assert_eq!(run(), 2, "the first run of the day has looked already");
+    assert_eq!(run(), 2, "it was looked for today already");
     fs::remove_file(sandbox.aiswitch_home().join("state/cleaned")).unwrap();
     assert_eq!(run(), 1, "only the run that went on");
     configure(&sandbox, "coordination.yaml", "retention: {run: 1d}\n");

@@ -5,7 +5,7 @@ use std::fs;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
-use crate::harness::{configure, show};
+use crate::harness::{Shown, aiswitch, configure, show};
 use crate::sandbox::Sandbox;
 
 const CLAUDE: &str = include_str!("../../../aiswitch-tokens/tests/transcripts/claude.jsonl");
@@ -149,4 +149,90 @@ fn without_transcripts_the_next_step_is_told() {
     let refused = show(&sandbox, &["tokens", "import"]);
     assert!(refused.stderr.contains("hint: name their folder with --claude DIR or --codex DIR"), "{refused}");
     assert_eq!(refused.code, Some(2));
+}
+
+#[test]
+fn a_quota_that_is_used_up_keeps_a_run_from_starting_and_exits_with_7() {
+    let sandbox = Sandbox::new();
+    assert_eq!(show(&sandbox, &["tokens", "quota", "show"]).stdout.lines().count(), 1);
+    let set = ["tokens", "quota", "set", "--agent", "echo", "--tokens", "6", "--timezone", "UTC"];
+    let shown = show(&sandbox, &set);
+    assert_eq!(
+        shown.stdout, "agent `echo`: 0 of 6 tokens of today are used (hard, days of UTC)\n",
+        "{shown}"
+    );
+    // Echo tells three tokens each way for twelve bytes.
+    assert_eq!(show(&sandbox, &["run", "-a", "echo", "four bytes?"]).code, Some(0));
+    let check = show(&sandbox, &["tokens", "check", "echo", "--json"]);
+    assert_eq!(check.code, Some(7), "{check}");
+    let json = check.json();
+    assert_eq!(
+        (&json[0]["tokens_used"], &json[0]["tokens_remaining"], &json[0]["level"]),
+        (&6.into(), &0.into(), &"exceeded".into())
+    );
+    let refused = show(&sandbox, &["run", "-a", "echo", "--json", "four bytes?"]);
+    assert_eq!(
+        (refused.code, refused.json()["status"].as_str()),
+        (Some(7), Some("over_budget")),
+        "{refused}"
+    );
+    let reason = refused.json()["agents"][0]["reason"].as_str().unwrap().to_owned();
+    assert!(reason.starts_with("quota of agent `echo`: 6 of 6 tokens of today are used"), "{reason}");
+    let partly = show(&sandbox, &["run", "-a", "echo", "-a", "other=echo", "--json", "four bytes?"]);
+    assert_eq!((partly.code, partly.json()["status"].as_str()), (Some(4), Some("partial")), "{partly}");
+
+    assert_eq!(show(&sandbox, &["tokens", "quota", "remove", "--agent", "echo"]).code, Some(0));
+    assert_eq!(show(&sandbox, &["run", "-a", "echo", "four bytes?"]).code, Some(0));
+    let gone = show(&sandbox, &["tokens", "quota", "remove", "--agent", "echo"]);
+    assert_eq!(
+        (gone.code, gone.stderr.lines().next()),
+        (Some(2), Some("error: no limit is set for agent `echo`"))
+    );
+    let audit = show(&sandbox, &["audit", "show"]).stdout;
+    assert!(audit.contains("quota.set") && audit.contains("quota.remove"), "{audit}");
+}
+
+#[test]
+fn an_agent_cannot_raise_its_own_limit() {
+    let sandbox = Sandbox::new();
+    let mut raise = aiswitch(&sandbox, &["tokens", "quota", "set", "--global", "--tokens", "9"]);
+    let refused: Shown =
+        raise.env("AISWITCH_RUN", "01K9XJ5V7C8N3T2B4M6P0QRSWY:claude").output().unwrap().into();
+    assert_eq!(refused.code, Some(5), "{refused}");
+    assert!(show(&sandbox, &["tokens", "quota", "show"]).stdout.starts_with("no limits are set"));
+}
+
+#[test]
+fn a_run_stops_at_its_budget() {
+    let sandbox = Sandbox::new();
+    let run = ["run", "-a", "echo", "-a", "late=echo", "--sequential", "--json", "hello", "--budget-usd"];
+    let spent = show(&sandbox, &[&run[..], &["0"]].concat());
+    assert_eq!((spent.code, spent.json()["status"].as_str()), (Some(7), Some("over_budget")), "{spent}");
+    assert_eq!(spent.json()["agents"][1]["reason"], "the budget of $0.00 is spent");
+    let enough = show(&sandbox, &[&run[..], &["0.01"]].concat());
+    assert_eq!(enough.code, Some(0), "{enough}");
+    let wrong = show(&sandbox, &[&run[..], &["-1"]].concat());
+    assert_eq!(wrong.code, Some(2), "{wrong}");
+}
+
+#[test]
+fn a_summary_tells_what_is_known_of_a_time() {
+    let sandbox = with_transcripts();
+    assert_eq!(show(&sandbox, &["tokens", "import"]).code, Some(0));
+    let all = show(&sandbox, &["tokens", "summary", "all", "--timezone", "UTC", "--json"]).json();
+    let expected = serde_json::json!({
+        "since": null, "until": null, "total_input_tokens": 2000, "total_output_tokens": 100, "total_cost": 0.008_885,
+        "unpriced": 0, "requests": 2, "avg_tokens_per_request": 1050.0,
+        "peak_usage_time": "2026-11-23T07:00:00+00:00", "quota_remaining": null,
+    });
+    assert_eq!(all, expected);
+    let text = show(&sandbox, &["tokens", "summary", "all", "--timezone", "UTC"]).stdout;
+    assert!(
+        text.starts_with(
+            "input tokens           2000\noutput tokens          100\ncost                   $0.008885\n"
+        ),
+        "{text}"
+    );
+    let none = show(&sandbox, &["tokens", "summary", "--until", "2020-01-01"]).stdout;
+    assert!(none.starts_with("input tokens           unknown\n"), "{none}");
 }

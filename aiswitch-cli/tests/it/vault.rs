@@ -302,3 +302,46 @@ fn the_tool_of_age_opens_the_key() {
     // 32 bytes in base64, and the end of the line.
     assert_eq!((shown.code, shown.stdout.len()), (Some(0), 45), "{}", shown.stderr);
 }
+
+#[test]
+fn files_of_secrets_that_are_cut_foreign_or_gone_are_named_and_stay_as_they_are() {
+    let sandbox = with_secret();
+    let names = ["keys/identity.txt", "config/secrets.age", "config/recipients.txt"];
+    let whole = names.map(|name| text(&sandbox, name));
+    let foreign = whole[1].replacen("YWdlLWVuY3J5cHRpb24ub3JnL3Yx", "YWdlLWVuY3J5cHRpb24ub3JnL3Y5", 1);
+    assert_ne!(foreign, whole[1], "the header of age's version 1 is there");
+    let cut = |at: usize| whole[at][..whole[at].len() / 2].to_owned();
+    let [get, rotate, rekey] =
+        [&["secrets", "get", "work", "A_KEY", "--reveal"][..], &["secrets", "rotate"], &["secrets", "rekey"]];
+    for (at, bad, verbs) in [
+        (0, String::new(), &[get, rotate][..]),
+        (0, "# public key: age1\nAGE-SECRET-KEY-1".to_owned(), &[get, rotate]),
+        (0, "a stranger's file\n".to_owned(), &[get, rotate]),
+        (1, String::new(), &[get, rotate, rekey]),
+        (1, cut(1), &[get, rotate, rekey]),
+        (1, foreign, &[get, rotate, rekey]),
+        (1, "a stranger's file\n".to_owned(), &[get, rotate, rekey]),
+        (2, String::new(), &[rotate, rekey]),
+        (2, cut(2), &[rotate, rekey]),
+    ] {
+        fs::write(file(&sandbox, names[at]), &bad).unwrap();
+        let presets = text(&sandbox, "config/presets.yaml");
+        for verb in verbs {
+            let shown = show(&sandbox, verb);
+            refused(&shown, "does not open");
+            assert!(shown.stderr.contains(names[at]), "{verb:?} with {bad:?}: {shown}");
+        }
+        assert_eq!((text(&sandbox, names[at]), text(&sandbox, "config/presets.yaml")), (bad, presets));
+        fs::write(file(&sandbox, names[at]), &whole[at]).unwrap();
+    }
+    for (name, verb) in [(names[0], get), (names[1], get), (names[2], rotate)] {
+        let path = file(&sandbox, name);
+        let aside = path.with_extension("aside");
+        fs::rename(&path, &aside).unwrap();
+        let shown = show(&sandbox, verb);
+        assert!(matches!(shown.code, Some(1 | 2)) && shown.stderr.starts_with("error: "), "{name}: {shown}");
+        assert!(!path.exists(), "{name}");
+        fs::rename(&aside, &path).unwrap();
+    }
+    assert_eq!(show(&sandbox, get).stdout, format!("{SECRET}\n"));
+}

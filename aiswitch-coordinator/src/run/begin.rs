@@ -10,13 +10,16 @@ use crate::state::Reclaimed;
 use crate::{RunEvent, RunEventKind};
 
 impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
-    /// Takes the plan's locks and writes the first line of the run; nothing is left of a run that could not begin.
+    /// Takes the plan's locks, sets aside what its agents may use and writes the first line of the run; nothing is left of a run that could not begin.
     ///
     /// # Cancel safety
-    /// Dropping the future gives up the locks; the folder of the run stays.
+    /// Dropping the future gives up the locks; the folder of the run stays, and what is set aside does so for a while.
     pub(crate) async fn begin(&mut self, locks: Option<&dyn LockManager>) -> Result<(), RunError> {
         let begun = match self.take_locks(locks).await {
-            Ok(()) => self.save_first().await,
+            Ok(()) => match self.reserve().await {
+                Ok(()) => self.save_first().await,
+                Err(error) => Err(error),
+            },
             Err(error) => Err(error),
         };
         if let (Err(_), Some(records)) = (&begun, &self.start.records) {

@@ -85,13 +85,17 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
         }
     }
 
-    /// Keeps what the agents used; a run whose usage cannot be kept says so.
+    /// Keeps what the agents used and gives back what was set aside; a run whose usage cannot be kept says so.
     async fn track_usage(&mut self, agents: &[AgentReport]) {
         let record_of = |report| record_of(self.start.id, self.start.plan, report);
         let records: Vec<_> = agents.iter().filter_map(record_of).collect();
-        let Some(store) = self.start.usage.clone().filter(|_| !records.is_empty()) else { return };
+        let Some(store) = self.start.usage.clone() else { return };
+        let reserved: Vec<_> = self.slots.iter().filter_map(|slot| slot.reserved).collect();
+        if records.is_empty() && reserved.is_empty() {
+            return;
+        }
         let (state, usage) = (self.start.state.clone(), store.clone());
-        let problem = match tokio::task::spawn_blocking(move || store.track_usage(&records)).await {
+        let problem = match tokio::task::spawn_blocking(move || store.settle(&reserved, &records)).await {
             Ok(Ok(_)) => {
                 if let Some(state) = state
                     && let Some(warning) = state.show_usage(usage).await

@@ -18,6 +18,7 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
     /// Starts as many agents as may work now; after a halt, ends those that wait instead.
     pub(super) fn start_more(&mut self) {
         self.notice_cancel();
+        self.check_budget();
         let limit = match self.start.plan.order {
             Order::Parallel { max_parallel } => max_parallel.get(),
             Order::Sequential => 1,
@@ -27,8 +28,12 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
             && self.parts.len() < limit
             && self.has_memory()
         {
-            self.start_part(self.next);
+            let index = self.next;
             self.next += 1;
+            match self.slots[index].denied.take() {
+                Some(reason) => self.refuse(index, reason),
+                None => self.start_part(index),
+            }
         }
         self.weed();
     }

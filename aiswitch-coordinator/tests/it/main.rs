@@ -14,6 +14,7 @@ mod order;
 mod parallel;
 mod pressure;
 mod processes;
+mod quota;
 mod records;
 mod refusals;
 mod report_form;

@@ -9,15 +9,14 @@ pub(crate) const FOLDER: &str = "AISWITCH_LOCK_TEST_FOLDER";
 
 /// Starts the test `test` of this program in a process of its own, where [`role`] gives back what is passed here.
 pub(crate) fn spawn(test: &str, role: &str, folder: &Path) -> Process {
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
-        .env(ROLE, role)
-        .env(FOLDER, folder)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    Process(child)
+    Process(command(test, role, folder).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap())
+}
+
+/// What [`spawn`] starts.
+pub(crate) fn command(test: &str, role: &str, folder: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(ROLE, role).env(FOLDER, folder);
+    command
 }
 
 /// What this process was started for; `None` in the test itself.

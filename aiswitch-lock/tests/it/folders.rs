@@ -52,8 +52,13 @@ enum Mounted {
 }
 
 #[track_caller]
-fn assert_refused<T: std::fmt::Debug>(what: &str, refused: Result<T, LockError>, errno: Errno, below: &Path) {
-    let Err(LockError::Io { path, source, .. }) = &refused else { panic!("{what}: {refused:?}") };
+fn assert_refused<T: std::fmt::Debug>(
+    what: &str,
+    refused: &Result<T, LockError>,
+    errno: Errno,
+    below: &Path,
+) {
+    let Err(LockError::Io { path, source, .. }) = refused else { panic!("{what}: {refused:?}") };
     assert_eq!(Errno::from_io_error(source), Some(errno), "{what}: {refused:?}");
     assert!(path.starts_with(below), "{what}: names {}", path.display());
 }
@@ -90,7 +95,7 @@ fn on_a_full_disk_nothing_is_locked_and_nothing_lost() {
     // A new one has nowhere to write who holds it.
     for _ in 0..3 {
         let refused = locks.acquire(&name("new"), &within(PATIENCE));
-        assert_refused("new", refused, Errno::NOSPC, &folder);
+        assert_refused("new", &refused, Errno::NOSPC, &folder);
         assert_eq!(other.inspect(&name("new")).unwrap().state, LockState::Free);
     }
     let busy = other.acquire(&name("old"), &within(Duration::from_millis(20)));
@@ -126,10 +131,10 @@ fn in_a_folder_that_may_not_be_written_to_nothing_is_locked_and_nothing_lost() {
     remount("ro");
     let locks = FileLockManager::open(&folder).unwrap();
     for lock in ["old", "new"] {
-        assert_refused(lock, locks.acquire(&name(lock), &within(PATIENCE)), Errno::ROFS, &folder);
-        assert_refused(lock, locks.try_acquire(&name(lock), &LockOptions::new()), Errno::ROFS, &folder);
+        assert_refused(lock, &locks.acquire(&name(lock), &within(PATIENCE)), Errno::ROFS, &folder);
+        assert_refused(lock, &locks.try_acquire(&name(lock), &LockOptions::new()), Errno::ROFS, &folder);
     }
-    assert_refused("a folder below", FileLockManager::open(folder.join("below")), Errno::ROFS, &folder);
+    assert_refused("a folder below", &FileLockManager::open(folder.join("below")), Errno::ROFS, &folder);
     remount("rw");
     assert!(locks.acquire(&name("old"), &within(PATIENCE)).unwrap().fencing_token() > token);
     drop(locks.acquire(&name("new"), &within(PATIENCE)).unwrap());

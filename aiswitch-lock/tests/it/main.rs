@@ -10,6 +10,7 @@ mod every_manager;
 mod faults;
 mod folders;
 mod order;
+mod power_loss;
 mod processes;
 mod support;
 mod torture;

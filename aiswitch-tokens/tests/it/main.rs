@@ -1,6 +1,7 @@
 //! Usage, cost and their sums, as their users see them.
 #![cfg(test)]
 
+mod figures;
 #[cfg(feature = "pricing")]
 mod price;
 mod quota;

@@ -230,3 +230,66 @@ fn a_block_begins_with_the_hour_of_its_first_request_and_lasts_five() {
         [at("2026-11-23T10:00:00Z", 2), at("2026-11-23T15:00:00Z", 1), at("2026-11-24T03:00:00Z", 1)]
     );
 }
+
+#[test]
+fn sums_over_hours_tell_what_the_records_tell_also_after_changes() {
+    let begin: Timestamp = "2026-03-01T00:10:00Z".parse().unwrap();
+    let make = |number: i64| {
+        let at = begin + SignedDuration::from_mins(number * 17);
+        let cost = if number % 3 == 0 { Cost::default() } else { Cost::reported(Some(0.5)) };
+        UsageRecord {
+            at,
+            cost,
+            agent: format!("agent-{}", number % 2),
+            model: (number % 5 != 0).then(|| "m".to_owned()),
+            ..record(&number.to_string(), "2026-01-01T00:00:00Z", 7)
+        }
+    };
+    let by = || {
+        let zone = |name| TimeZone::get(name).unwrap();
+        [
+            GroupBy::Period(Period::Day, zone("Europe/Berlin")),
+            GroupBy::Period(Period::Hour, zone("UTC")),
+            GroupBy::Block,
+            GroupBy::Agent,
+            GroupBy::Model,
+            GroupBy::Preset,
+        ]
+    };
+    let same = |store: &dyn UsageStore| {
+        let within = |since: Option<&str>, until: Option<&str>| UsageQuery {
+            since: since.map(|time| time.parse().unwrap()),
+            until: until.map(|time| time.parse().unwrap()),
+            ..UsageQuery::default()
+        };
+        let (early, late) = (Some("2026-03-01T05:30:00Z"), Some("2026-03-02T20:45:00Z"));
+        let one = UsageQuery { agent: Some("agent-1".into()), ..UsageQuery::default() };
+        let short = within(early, Some("2026-03-01T05:40:00Z"));
+        for query in
+            [within(None, None), within(early, late), within(early, None), within(None, late), one, short]
+        {
+            for by in by() {
+                let (mut of_records, mut of_sums) = (Groups::new(by.clone()), Groups::new(by));
+                store.records(&query, &mut |record| of_records.add(&record)).unwrap();
+                store.sums(&query, &mut |sum| assert!(of_sums.add_sum(sum))).unwrap();
+                assert_eq!(of_records.finish(), of_sums.finish(), "{query:?}");
+            }
+        }
+    };
+    for (store, _folder) in stores() {
+        same(&*store);
+        store.track_usage(&(0..300).map(make).collect::<Vec<_>>()).unwrap();
+        same(&*store);
+        // A report that says more, of another time, and one of an hour that is summed up already.
+        let moved = UsageRecord { at: begin, ..record("7", "2026-01-01T00:00:00Z", 1_000) };
+        store.track_usage(&[moved, make(1_000), UsageRecord { at: begin, ..make(1_001) }]).unwrap();
+        same(&*store);
+        store.reprice(&|_| Cost { usd: Some(NanoUsd(3)), source: CostSource::Computed }).unwrap();
+        same(&*store);
+        let mut kolkata = Groups::new(GroupBy::Period(Period::Day, TimeZone::get("Asia/Kolkata").unwrap()));
+        let mut is_whole = true;
+        store.sums(&UsageQuery::default(), &mut |sum| is_whole &= kolkata.add_sum(sum)).unwrap();
+        // Its days begin at half past the hour: who asks is told to look at the records.
+        assert_eq!(is_whole, format!("{store:?}").starts_with("Memory"));
+    }
+}
