@@ -24,6 +24,7 @@ mod import;
 mod isolation;
 mod locks;
 mod logs;
+mod metrics;
 mod mock_llm;
 mod orphans;
 mod presets;
