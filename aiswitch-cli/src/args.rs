@@ -11,6 +11,7 @@ mod echo;
 mod env;
 mod locks;
 mod logs;
+mod metrics;
 mod presets;
 mod python;
 mod quota;
@@ -25,6 +26,7 @@ pub(crate) use echo::{Crash, EchoArgs};
 pub(crate) use env::{EnvSwitchArgs, EnvTarget, EnvVerb, TurnArgs};
 pub(crate) use locks::{LocksRunArgs, LocksVerb};
 pub(crate) use logs::{LogSearchArgs, LogsArgs};
+pub(crate) use metrics::{MetricsArgs, MetricsFormat, MetricsSpan, MetricsVerb};
 pub(crate) use presets::{PresetChange, PresetExport, PresetImport, PresetVerb, Tool};
 pub(crate) use python::PythonVerb;
 pub(crate) use quota::{QuotaSet, QuotaTarget, QuotaVerb};
@@ -104,6 +106,11 @@ pub(crate) enum Verb {
     /// Counted are the runs of this home and the transcripts that were imported, each request once. A cost that nobody knows
     /// is not counted as free: it is said how many requests have none.
     Tokens(TokensArgs),
+    /// Show what agents and the machine used over time: CPU, memory, response times, errors
+    ///
+    /// Each run measures its agents, with all that they start, every 10 seconds and at their end. Figures are kept as they are
+    /// for 48 hours, by the minute for 14 days and by the hour for 400.
+    Metrics(MetricsArgs),
     /// Look for known secrets, in every form, in what a run has kept or in any file or folder
     ///
     /// Known are the values that presets take from elsewhere, and the variables of the caller whose names look secret

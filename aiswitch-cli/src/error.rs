@@ -13,6 +13,7 @@ use aiswitch_coordinator::{
 };
 use aiswitch_env::{EnvError, SECRET_BYTES_MIN};
 use aiswitch_lock::{LockError, rusqlite};
+use aiswitch_metrics::MetricsError;
 use aiswitch_tokens::UsageError;
 
 use crate::config::ConfigError;
@@ -50,6 +51,8 @@ pub(crate) enum Error {
     Usage(#[from] UsageError),
     #[error("no limit is set for {scope}")]
     NoQuota { scope: String },
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     #[error("there are no transcripts below `{path}`")]
     NoTranscripts { path: PathBuf },
     #[error(transparent)]

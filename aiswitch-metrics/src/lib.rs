@@ -7,6 +7,7 @@ mod collector;
 mod error;
 mod metric;
 mod packed;
+mod prometheus;
 mod sample;
 mod series;
 mod store;
@@ -21,6 +22,7 @@ pub use batch::{BATCH_SAMPLES, BATCH_WAIT, SampleBatch, WAITING_SAMPLES_MAX};
 pub use collector::{Collector, RecordedCollector};
 pub use error::MetricsError;
 pub use metric::{METRIC_BYTES_MAX, Metric, MetricKind};
+pub use prometheus::prometheus;
 pub use sample::{AgentSample, AgentStatus, LABEL_BYTES_MAX, Sample, Source, SystemSample};
 pub use series::{STEPS_MAX, Series, SeriesQuery, Trend, series};
 pub use store::{

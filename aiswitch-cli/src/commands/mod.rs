@@ -14,6 +14,7 @@ mod import;
 mod leak_check;
 mod locks;
 mod logs;
+mod metrics;
 mod presets;
 mod python;
 mod result;
@@ -56,6 +57,7 @@ pub(crate) fn dispatch(args: &Args, caller: &Caller) -> Result<ExitCode, Error> 
         Verb::Runs => runs::runs(&home()?, &output)?.into(),
         Verb::Result { run } => result::result(run, &home()?, &output)?.into(),
         Verb::Logs(logs) => logs::logs(logs, &home()?, &output)?.into(),
+        Verb::Metrics(args) => metrics::metrics(args, &home()?, &output)?.into(),
         Verb::Tokens(args) => tokens::tokens(args, &home()?, caller, &output)?.into(),
         Verb::Clean(args) => clean::clean(args, &home()?, &output)?.into(),
         Verb::LeakCheck { target } => leak_check::leak_check(target, &home()?, caller, &output)?.into(),

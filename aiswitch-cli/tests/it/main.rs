@@ -26,6 +26,7 @@ mod isolation;
 mod keyring;
 mod locks;
 mod logs;
+mod metrics;
 mod mock_llm;
 mod orphans;
 mod presets;

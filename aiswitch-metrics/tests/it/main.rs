@@ -8,5 +8,6 @@ mod collectors;
 mod nab;
 mod nab_detector;
 mod nab_scorer;
+mod prometheus;
 mod series;
 mod stores;

@@ -1,0 +1,300 @@
+//! `aiswitch metrics`: what agents and the machine used over time.
+
+use std::path::Path;
+
+use aiswitch_coordinator::Home;
+use aiswitch_lock::replace_file;
+use aiswitch_metrics::{
+    Metric, MetricKind, MetricsStore, Series, SeriesQuery, Source, SqliteMetricsStore, Summary, prometheus,
+    series,
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
+
+use crate::args::{MetricsArgs, MetricsFormat, MetricsSpan, MetricsVerb};
+use crate::caller;
+use crate::error::Error;
+use crate::exit::Code;
+use crate::output::{Output, human};
+
+/// How many steps a line of blocks has at most.
+const CELLS_MAX: i64 = 30;
+
+/// The steps that people can tell the bounds of, in seconds.
+const STEPS_S: [i64; 14] =
+    [10, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200, 21_600, 43_200, 86_400, 172_800, 604_800];
+
+/// What is shown when the command line says nothing.
+const SPAN_DEFAULT: TimeDelta = TimeDelta::hours(24);
+
+/// The permission bits of an export: other programs read it.
+const EXPORT_MODE: u32 = 0o644;
+
+/// Shows, queries or exports what was measured.
+///
+/// # Errors
+/// The store cannot be read, the time has too many steps, or the file cannot be written.
+pub(crate) fn metrics(args: &MetricsArgs, home: &Home, output: &Output) -> Result<Code, Error> {
+    let store = SqliteMetricsStore::at(home.metrics_file());
+    let now = caller::now();
+    match &args.verb {
+        None => show(&store, &args.span, now, output),
+        Some(MetricsVerb::Show(span)) => show(&store, span, now, output),
+        Some(MetricsVerb::Query { metric, span, step }) => {
+            let step = step.as_ref().and_then(|step| TimeDelta::from_std(step.0).ok());
+            let asked = SeriesQuery { metric: Some(metric.clone()), ..asked(span, step, now) };
+            let view = View::of(&series(&store, &asked, now)?, &asked);
+            output.result(&view, || steps_text(&view, metric));
+            Ok(Code::Completed)
+        }
+        Some(MetricsVerb::Export { format: MetricsFormat::Prometheus, output: file }) => {
+            export(&prometheus(&store)?, file.as_deref(), output)
+        }
+    }
+}
+
+fn export(text: &str, file: Option<&Path>, output: &Output) -> Result<Code, Error> {
+    match file {
+        None => output.text(text),
+        Some(file) => replace_file(file, text.as_bytes(), EXPORT_MODE)?,
+    }
+    Ok(Code::Completed)
+}
+
+fn show(
+    store: &dyn MetricsStore,
+    span: &MetricsSpan,
+    now: DateTime<Utc>,
+    output: &Output,
+) -> Result<Code, Error> {
+    let asked = asked(span, None, now);
+    let view = View::of(&series(store, &asked, now)?, &asked);
+    output.result(&view, || lines_text(&view));
+    Ok(Code::Completed)
+}
+
+/// What the command line asks for; the first step begins at a bound of steps.
+fn asked(span: &MetricsSpan, step: Option<TimeDelta>, now: DateTime<Utc>) -> SeriesQuery {
+    let until = span.until.map_or(now, |until| until.at_now(now));
+    let since = span.since.map_or(until - SPAN_DEFAULT, |since| since.at_now(now));
+    let fits = |step: &i64| (until - since).num_seconds() <= step * CELLS_MAX;
+    let fitting = || TimeDelta::seconds(STEPS_S.into_iter().find(fits).unwrap_or(STEPS_S[STEPS_S.len() - 1]));
+    let step = step.unwrap_or_else(fitting);
+    let into_step_ms =
+        since.timestamp_millis().checked_rem_euclid(step.num_milliseconds()).unwrap_or_default();
+    let since = since.checked_sub_signed(TimeDelta::milliseconds(into_step_ms)).unwrap_or(since);
+    SeriesQuery { since, until, step, source: span.agent.clone().map(Source::Agent), metric: None }
+}
+
+/// What `metrics --json` prints.
+#[derive(Debug, Serialize)]
+struct View {
+    since: DateTime<Utc>,
+    until: DateTime<Utc>,
+    step_ms: i64,
+    series: Vec<SeriesView>,
+}
+
+/// One metric of one source.
+#[derive(Debug, Serialize)]
+struct SeriesView {
+    /// `None` of the machine.
+    agent: Option<String>,
+    metric: String,
+    /// `gauge` or `count`.
+    kind: &'static str,
+    total: Option<SummaryView>,
+    /// How the figures change in an hour, and where they are at the end by that.
+    trend_per_hour: Option<f64>,
+    trend_at_end: Option<f64>,
+    /// One entry a step; null where nothing was measured.
+    steps: Vec<Option<SummaryView>>,
+}
+
+/// Figures of a span of time.
+#[derive(Debug, Serialize)]
+struct SummaryView {
+    n: u64,
+    sum: f64,
+    mean: f64,
+    min: f64,
+    max: f64,
+    last: f64,
+    last_at: DateTime<Utc>,
+    p50: Option<f64>,
+    p95: Option<f64>,
+    p99: Option<f64>,
+}
+
+impl SummaryView {
+    fn of(summary: &Summary) -> Self {
+        Self {
+            n: summary.n,
+            sum: summary.sum,
+            mean: summary.mean(),
+            min: summary.min,
+            max: summary.max,
+            last: summary.last,
+            last_at: summary.last_at(),
+            p50: summary.quantile(0.5),
+            p95: summary.quantile(0.95),
+            p99: summary.quantile(0.99),
+        }
+    }
+
+    /// The sum of a count, the mean of a gauge.
+    fn figure(&self, kind: &str) -> f64 {
+        if kind == COUNT { self.sum } else { self.mean }
+    }
+}
+
+const COUNT: &str = "count";
+const GAUGE: &str = "gauge";
+
+impl View {
+    fn of(series: &[Series], asked: &SeriesQuery) -> Self {
+        let views = series.iter().map(|series| {
+            let trend = series.trend();
+            SeriesView {
+                agent: series.source.agent().map(str::to_owned),
+                metric: series.metric.to_string(),
+                kind: if series.metric.kind() == MetricKind::Count { COUNT } else { GAUGE },
+                total: series.total().as_ref().map(SummaryView::of),
+                trend_per_hour: trend.map(|trend| trend.per_hour),
+                trend_at_end: trend.map(|trend| trend.at_end),
+                steps: series.steps.iter().map(|step| step.as_ref().map(SummaryView::of)).collect(),
+            }
+        });
+        Self {
+            since: asked.since,
+            until: asked.until,
+            step_ms: asked.step.num_milliseconds(),
+            series: views.collect(),
+        }
+    }
+
+    /// What to say when there is nothing.
+    fn nothing(&self) -> String {
+        format!("nothing was measured from {} to {}", minute(self.since), minute(self.until))
+    }
+}
+
+fn minute(time: DateTime<Utc>) -> impl std::fmt::Display {
+    time.format("%Y-%m-%d %H:%M UTC")
+}
+
+/// A line a metric, at most 80 columns wide.
+fn lines_text(view: &View) -> String {
+    if view.series.is_empty() {
+        return format!("{}; aiswitch run measures its agents", view.nothing());
+    }
+    let head = format!("{:<10} {:<21} {:>7} {:>7} ", "agent", "metric", "newest", "max");
+    let step = u64::try_from(view.step_ms).map(human::duration).unwrap_or_default();
+    let mut text = format!("{head} from {}, {step} a block\n", view.since.format("%m-%d %H:%M"));
+    for series in &view.series {
+        let Some(total) = &series.total else { continue };
+        let newest = if series.kind == COUNT { total.sum } else { total.last };
+        let figures: Vec<Option<f64>> =
+            series.steps.iter().map(|step| step.as_ref().map(|step| step.figure(series.kind))).collect();
+        let max = figures.iter().flatten().copied().fold(0.0, f64::max);
+        let line = format!(
+            "{:<10} {:<21} {:>7} {:>7}  {}",
+            human::cut(series.agent.as_deref().unwrap_or("(system)"), 10),
+            human::cut(&series.metric, 21),
+            figure(&series.metric, newest),
+            figure(&series.metric, if series.kind == COUNT { max } else { total.max }),
+            blocks(&figures, max),
+        );
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// A block a step, from 0 to the largest; blank where nothing was measured.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share of the largest is from 0 to 1, and cut at the ends"
+)]
+fn blocks(figures: &[Option<f64>], max: f64) -> String {
+    const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let block = |figure: &Option<f64>| match figure {
+        None => ' ',
+        Some(_) if max <= 0.0 => BLOCKS[0],
+        Some(figure) => BLOCKS[((figure / max * 7.0).round() as usize).min(7)],
+    };
+    figures.iter().map(block).collect()
+}
+
+/// A figure with its unit, in at most seven characters.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "only a figure of at least 100, and what is too large for 64 bits is shown as the largest"
+)]
+fn figure(metric: &str, value: f64) -> String {
+    let (value, unit) = match metric {
+        metric if metric.ends_with("_percent") => (value, "%"),
+        metric if metric.ends_with("_ms") => (value / 1_000.0, "s"),
+        _ => (value, ""),
+    };
+    match value {
+        value if value >= 1_000.0 => human::short(value as u64) + unit,
+        value if value.fract() == 0.0 => format!("{value}{unit}"),
+        value if value.abs() >= 100.0 => format!("{value:.0}{unit}"),
+        value => format!("{value:.2}{unit}"),
+    }
+}
+
+/// A line a step of each source.
+fn steps_text(view: &View, metric: &Metric) -> String {
+    if view.series.is_empty() {
+        return format!("{} of {metric}", view.nothing());
+    }
+    let cells = |time: String, agent: &str, step: Option<&SummaryView>| {
+        let cell = |pick: fn(&SummaryView) -> f64| {
+            step.map_or("-".to_owned(), |step| figure(metric.name(), pick(step)))
+        };
+        let n = step.map_or(0, |step| step.n).to_string();
+        let [sum, mean, min, max] =
+            [cell(|step| step.sum), cell(|step| step.mean), cell(|step| step.min), cell(|step| step.max)];
+        vec![time, agent.to_owned(), n, sum, mean, min, max]
+    };
+    let mut rows =
+        vec![["from (UTC)", "agent", "n", "sum", "mean", "min", "max"].map(str::to_owned).to_vec()];
+    for series in &view.series {
+        let agent = series.agent.as_deref().unwrap_or("(system)");
+        for (place, step) in (0..).zip(&series.steps) {
+            let from = view.since + TimeDelta::milliseconds(view.step_ms * place);
+            rows.push(cells(from.format("%Y-%m-%d %H:%M:%S").to_string(), agent, step.as_ref()));
+        }
+    }
+    human::table(&rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_is_blank_and_0_is_a_block() {
+        assert_eq!(blocks(&[Some(0.0), None, Some(4.0), Some(8.0)], 8.0), "▁ ▅█");
+        assert_eq!(blocks(&[Some(0.0), None], 0.0), "▁ ");
+    }
+
+    #[test]
+    fn figures_fit_their_column() {
+        for (metric, value, expected) in [
+            ("memory_bytes", 123_456_789.0, "123M"),
+            ("cpu_percent", 199.99, "200%"),
+            ("cpu_percent", 3.5, "3.50%"),
+            ("response_time_ms", 1_234_567.0, "1.23Ks"),
+            ("response_time_ms", 1_500.0, "1.50s"),
+            ("task_count", 7.0, "7"),
+            ("m", 1e150, "18446744T"),
+        ] {
+            assert_eq!(figure(metric, value), expected);
+        }
+    }
+}
