@@ -47,6 +47,10 @@ pub(crate) async fn when_ready<T>(
     let (agent, task, context) = (bench.agent.clone(), bench.task(""), bench.context.clone());
     let run = tokio::spawn(async move { agent.run(task, context).await });
     wait_for(&bench.dir.path().join("ready")).await;
+    // The script may be ready before its guard has said that it was started.
+    let started =
+        async { while !matches!(bench.events.recv().await.unwrap().1, AgentEvent::Started { .. }) {} };
+    tokio::time::timeout(PATIENCE, started).await.expect("it is told to have started");
     let acted = act(bench);
     let result = tokio::time::timeout(PATIENCE, run).await.unwrap().unwrap().unwrap();
     assert_eq!(bench.alive(), Vec::<String>::new());

@@ -190,7 +190,7 @@ fn lines_text(view: &View) -> String {
     }
     let head = format!("{:<10} {:<21} {:>7} {:>7} ", "agent", "metric", "newest", "max");
     let step = u64::try_from(view.step_ms).map(human::duration).unwrap_or_default();
-    let mut text = format!("{head} from {}, {step} a block\n", view.since.format("%m-%d %H:%M"));
+    let mut text = format!("{head} {}, █ {step}\n", view.since.format("%m-%d %H:%M"));
     for series in &view.series {
         let Some(total) = &series.total else { continue };
         let newest = if series.kind == COUNT { total.sum } else { total.last };
