@@ -4,6 +4,7 @@
 mod figures;
 #[cfg(feature = "pricing")]
 mod price;
+mod processes;
 mod quota;
 mod store;
 mod transcript;
