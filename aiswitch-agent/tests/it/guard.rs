@@ -39,19 +39,24 @@ fn hostile() -> Bench {
     bench
 }
 
-/// Has something done to the agent once its script has made the file `ready`.
+/// Has something done to the agent, whose process is this, once its script has made the file `ready`.
 pub(crate) async fn when_ready<T>(
     bench: &mut Bench,
-    act: impl FnOnce(&Bench) -> T,
+    act: impl FnOnce(&Bench, u32) -> T,
 ) -> (aiswitch_agent::TaskResult, T) {
     let (agent, task, context) = (bench.agent.clone(), bench.task(""), bench.context.clone());
     let run = tokio::spawn(async move { agent.run(task, context).await });
     wait_for(&bench.dir.path().join("ready")).await;
     // The script may be ready before its guard has said that it was started.
-    let started =
-        async { while !matches!(bench.events.recv().await.unwrap().1, AgentEvent::Started { .. }) {} };
-    tokio::time::timeout(PATIENCE, started).await.expect("it is told to have started");
-    let acted = act(bench);
+    let started = async {
+        loop {
+            if let AgentEvent::Started { pid } = bench.events.recv().await.unwrap().1 {
+                break pid;
+            }
+        }
+    };
+    let pid = tokio::time::timeout(PATIENCE, started).await.expect("it is told to have started");
+    let acted = act(bench, pid);
     let result = tokio::time::timeout(PATIENCE, run).await.unwrap().unwrap().unwrap();
     assert_eq!(bench.alive(), Vec::<String>::new());
     (result, acted)
@@ -167,7 +172,7 @@ async fn the_last_of_a_pipeline_may_end_after_the_program() {
 async fn a_hostile_tree_is_gone_when_its_stop_has_ended() {
     for _ in 0..hostile_runs() {
         let mut bench = hostile();
-        let (result, stopped) = when_ready(&mut bench, |bench| {
+        let (result, stopped) = when_ready(&mut bench, |bench, _| {
             bench.context.cancel.cancel();
             Instant::now()
         })
@@ -230,7 +235,7 @@ async fn a_guard_holds_few_files_and_takes_ended_orphans_off_the_list() {
     let mut bench = script(
         "i=0; while [ $i -lt 20 ]; do setsid sh -c 'sleep 0 & exit' & i=$((i+1)); done; wait; touch ready; sleep 300",
     );
-    let (_, (files, zombies)) = when_ready(&mut bench, |bench| {
+    let (_, (files, zombies)) = when_ready(&mut bench, |bench, _| {
         let guard = bench.guard().unwrap();
         let files = PathBuf::from(format!("/proc/{}/fd", guard.as_raw_pid())).read_dir().unwrap().count();
         // The agent alone is left, as soon as the others are taken off.

@@ -5,8 +5,8 @@ use std::io::Write;
 use std::num::{NonZeroU32, NonZeroU64};
 
 use aiswitch_agent::{
-    AgentError, AgentEvent, Cgroups, Controllers, Enforcement, ErrorKind, Guard, Hold, Resource, Resources,
-    Supervision, TaskStatus, Tier, Unenforced,
+    AgentError, Cgroups, Controllers, Enforcement, ErrorKind, Guard, Hold, Resource, Resources, Supervision,
+    TaskStatus, Tier, Unenforced,
 };
 use rustix::process::{Signal, kill_process};
 
@@ -71,13 +71,15 @@ async fn an_agent_in_a_namespace_sees_its_own_processes_alone_and_is_known_outsi
     let script =
         "echo $$; ls /proc | grep -c '^[0-9]'; grep ^NSpid: /proc/self/status | wc -w; : >ready; sleep 300";
     let Some(mut bench) = held_by(Tier::PidNamespace, Bench::script(script)).await else { return };
-    let (result, ()) = when_ready(&mut bench, |bench| bench.context.cancel.cancel()).await;
+    let (result, pid) = when_ready(&mut bench, |bench, pid| {
+        bench.context.cancel.cancel();
+        pid
+    })
+    .await;
     assert_eq!(result.status, TaskStatus::Cancelled);
     let answer = result.answer.unwrap();
     // The second process of its namespace; the first one, itself, `ls` and `grep`; one number a process.
     assert_eq!(answer, "2\n4\n2\n");
-    let told = bench.told();
-    let AgentEvent::Started { pid } = told[0] else { panic!("{told:?}") };
     assert!(pid > 2, "{pid}");
 }
 
@@ -85,7 +87,7 @@ async fn an_agent_in_a_namespace_sees_its_own_processes_alone_and_is_known_outsi
 async fn a_guard_that_is_killed_takes_all_of_its_namespace_with_it() {
     // What has no mark is found by nobody: it is the kernel that ends it, so it is so without a caller too.
     let Some(mut bench) = held_by(Tier::PidNamespace, Bench::script(BARE)).await else { return };
-    let (result, ()) = when_ready(&mut bench, |bench| {
+    let (result, ()) = when_ready(&mut bench, |bench, _| {
         kill_process(bench.guard().unwrap(), Signal::KILL).unwrap();
     })
     .await;
@@ -101,7 +103,7 @@ async fn a_control_group_goes_with_its_agent_also_when_the_guard_is_killed() {
         let names = fs::read_dir(&root).unwrap().flatten().map(|entry| entry.file_name());
         names.filter(|name| name.to_string_lossy().starts_with(&prefix)).count()
     };
-    let (_, during) = when_ready(&mut bench, |bench| {
+    let (_, during) = when_ready(&mut bench, |bench, _| {
         bench.context.cancel.cancel();
         groups(bench)
     })
@@ -110,7 +112,7 @@ async fn a_control_group_goes_with_its_agent_also_when_the_guard_is_killed() {
 
     // What has no mark is found by its group, also when the guard is killed.
     let mut bench = held_by(Tier::Cgroup, Bench::script(BARE)).await.unwrap();
-    let (result, ()) = when_ready(&mut bench, |bench| {
+    let (result, ()) = when_ready(&mut bench, |bench, _| {
         kill_process(bench.guard().unwrap(), Signal::KILL).unwrap();
     })
     .await;
