@@ -19,8 +19,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{id, said};
 
-/// Answers with the start of its key and where it leads; a bad key is refused as a provider does.
-const SCRIPT: &str = r#"[ "$KEY" != bad-bad-bad ] || { echo "key $KEY refused" >&2; exit 3; }; echo "${KEY%%-*} at $X_BASE_URL""#;
+/// Answers with the start of its key and where it leads; a bad key is refused as a provider does, and a held one waits for
+/// a file `go`.
+const SCRIPT: &str = r#"[ "$KEY" != held-held-held ] || until [ -e go ]; do sleep 0.01; done
+[ "$KEY" != bad-bad-bad ] || { echo "key $KEY refused" >&2; exit 3; }; echo "${KEY%%-*} at $X_BASE_URL""#;
 
 /// An adapter that does not get ready with a bad key, and answers with its key.
 const ADAPTER: &str = r#"
@@ -72,6 +74,7 @@ impl Bench {
         };
         bench.preset("old", json!({"variables": {"KEY": "env:OLD", "X_BASE_URL": "https://old.example"}}));
         bench.preset("new", json!({"variables": {"KEY": "env:NEW", "X_BASE_URL": "https://new.example"}}));
+        bench.preset("held", json!({"variables": {"KEY": "env:HELD", "X_BASE_URL": "https://held.example"}}));
         bench.preset("bad", json!({"variables": {"KEY": "env:BAD"}}));
         bench
     }
@@ -86,6 +89,7 @@ impl Bench {
             ("OLD", "old-old-old"),
             ("NEW", "new-new-new"),
             ("BAD", "bad-bad-bad"),
+            ("HELD", "held-held-held"),
         ];
         let ambient = Ambient::from_vars(ambient.map(|(name, value)| (name.into(), value.into())));
         let all = self.agents.iter().cloned().fold(Coordinator::new(), Coordinator::with_agent);
@@ -380,13 +384,15 @@ fn turn_answer(switched: &Result<aiswitch_coordinator::Switched, SwitchError>) -
 #[tokio::test]
 async fn a_switch_whose_caller_went_away_comes_to_its_end() {
     let bench = Bench::new();
-    let (coordinator, agent, to) = (bench.coordinator(), id("a"), name("old"));
+    let (coordinator, agent, to) = (bench.coordinator(), id("a"), name("held"));
     let mut switch = Box::pin(coordinator.switch_agent_env(&agent, &to, bench.options()));
     tokio::select! {
         early = &mut switch => panic!("{early:?}"),
         () = appears(bench.home.env_file()) => {}
     }
     drop(switch);
+    assert_eq!(bench.state().read().unwrap().switches[0].step, SwitchStep::Begun);
+    std::fs::write(bench.folder.path().join("go"), "").unwrap();
     let bound = async {
         while bench.state().read().unwrap().bindings.is_empty() {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
