@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use aiswitch_lock::database::{Database, Schema};
+use aiswitch_lock::database::{Database, Schema, damaged};
 use aiswitch_lock::rusqlite::{self, OptionalExtension as _, Transaction, params};
 use chrono::{DateTime, Utc};
 
@@ -16,6 +16,9 @@ use crate::{Metric, MetricsError, MetricsStore, Point, Sample, SampleQuery, Sour
 
 /// How many samples are written in one transaction.
 const BATCH: usize = 5_000;
+
+/// What is damaged where a row cannot be read.
+const WHAT: &str = "figures of metrics";
 
 /// The tables, as they came to be; a version is only ever added.
 ///
@@ -258,7 +261,7 @@ fn roll_up(
     for ((start_ms, source), bucket) in added {
         if insert.execute(params![start_ms, source, pack(&bucket, start_ms)])? == 0 {
             let before: Vec<u8> = find.query_row([start_ms, source], |row| row.get(0))?;
-            let mut merged = unpack(&before, start_ms, |_| true).ok_or_else(damaged)?;
+            let mut merged = unpack(&before, start_ms, |_| true).ok_or_else(|| damaged(WHAT))?;
             merged.merge(bucket.clone());
             update.execute(params![start_ms, source, pack(&merged, start_ms)])?;
         }
@@ -293,13 +296,14 @@ fn points(
     let mut rows = find.query(params![since, until, source_asked.flatten()])?;
     while let Some(row) = rows.next()? {
         let start_ms: i64 = row.get(0)?;
-        let source = sources.get(&row.get(1)?).ok_or_else(damaged)?;
-        let at = DateTime::from_timestamp_millis(start_ms).ok_or_else(damaged)?;
+        let source = sources.get(&row.get(1)?).ok_or_else(|| damaged(WHAT))?;
+        let at = DateTime::from_timestamp_millis(start_ms).ok_or_else(|| damaged(WHAT))?;
         let is_wanted = |number| metric_asked.flatten().is_none_or(|wanted| wanted == number);
-        let bucket = unpack(row.get_ref(2)?.as_blob()?, start_ms, is_wanted).ok_or_else(damaged)?;
+        let bucket = unpack(row.get_ref(2)?.as_blob()?, start_ms, is_wanted).ok_or_else(|| damaged(WHAT))?;
         for (number, summary) in bucket.summaries() {
-            let metric =
-                Metric::of_number(*number).or_else(|| others.get(number).cloned()).ok_or_else(damaged)?;
+            let metric = Metric::of_number(*number)
+                .or_else(|| others.get(number).cloned())
+                .ok_or_else(|| damaged(WHAT))?;
             each(&Point { source, metric: &metric, at, summary });
         }
     }
@@ -313,7 +317,7 @@ fn others(view: &Transaction<'_>) -> rusqlite::Result<HashMap<u32, Metric>> {
     let mut others = HashMap::new();
     while let Some(row) = rows.next()? {
         let name: String = row.get(1)?;
-        others.insert(row.get(0)?, Metric::named(&name).ok().ok_or_else(damaged)?);
+        others.insert(row.get(0)?, Metric::named(&name).ok().ok_or_else(|| damaged(WHAT))?);
     }
     Ok(others)
 }
@@ -326,10 +330,4 @@ fn sources(view: &Transaction<'_>) -> rusqlite::Result<HashMap<i64, Source>> {
         Ok((row.get(0)?, agent.map_or(Source::System, Source::Agent)))
     })?;
     found.collect()
-}
-
-/// What SQLite says of a file that is damaged, said of what stands in one.
-fn damaged() -> rusqlite::Error {
-    let what = "figures of metrics cannot be read".to_owned();
-    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT), Some(what))
 }
