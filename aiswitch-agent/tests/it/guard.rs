@@ -217,6 +217,24 @@ async fn what_a_stopped_guard_holds_is_ended_when_its_run_is_reclaimed() {
     gone(&bench).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn those_who_try_out_at_the_same_time_leave_each_other_alone() {
+    let guard = Guard::by_program(env!("CARGO_BIN_EXE_aiswitch-guard"));
+    let mut probes = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let guard = guard.clone();
+        probes.spawn(async move {
+            for _ in 0..10 {
+                guard.in_tier(Tier::Guard).await?;
+            }
+            Ok::<(), AgentError>(())
+        });
+    }
+    for tried in probes.join_all().await {
+        tried.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn the_tier_is_found_out_by_doing() {
     let guard = Guard::by_program(env!("CARGO_BIN_EXE_aiswitch-guard"));
