@@ -25,7 +25,7 @@ fn letter(pid: u32) -> String {
 fn stopped(pid: u32) -> String {
     let bound = Instant::now() + Duration::from_secs(30);
     while letter(pid) != "T" && Instant::now() < bound {
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::yield_now();
     }
     letter(pid)
 }
