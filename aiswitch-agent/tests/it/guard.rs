@@ -164,7 +164,7 @@ async fn what_a_finished_program_leaves_behind_is_gone_when_it_has_ended() {
 #[tokio::test]
 async fn the_last_of_a_pipeline_may_end_after_the_program() {
     // The program ends at once; what it has started answers a little later.
-    let mut bench = script("(sleep 0.03; echo late) & echo early");
+    let mut bench = script("echo early; (sleep 0.01; echo late) &");
     assert_eq!(bench.run("").await.unwrap().answer.as_deref(), Some("early\nlate\n"));
 }
 
