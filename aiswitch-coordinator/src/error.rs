@@ -214,6 +214,9 @@ pub enum HomeError {
     /// What agents used cannot be read.
     #[error(transparent)]
     Usage(Box<aiswitch_tokens::UsageError>),
+    /// What was measured cannot be read.
+    #[error(transparent)]
+    Metrics(Box<aiswitch_metrics::MetricsError>),
     /// The database of runs cannot be used.
     #[error(transparent)]
     Database(Box<DatabaseError>),

@@ -15,6 +15,7 @@ mod home;
 mod journal;
 mod locks;
 mod log;
+mod measured;
 mod nearest;
 mod part;
 mod plan;
@@ -52,6 +53,7 @@ pub use log::{
     Expression, ExpressionError, LOG_LINE_BYTES_MAX, LogFollow, LogGuard, LogLayer, LogLevel, LogLimits,
     LogLine, LogQuery, LogRecord, LogSearch, LogSource, LogWriter, log_layer,
 };
+pub use measured::METRICS_SOURCES_SHOWN_MAX;
 pub use nearest::nearest;
 pub use part::ANSWER_BYTES_MAX;
 pub use plan::{

@@ -31,7 +31,7 @@ use crate::process_mark::ProcessMark;
 use crate::ready::Ready;
 use crate::run_store::prompt_start;
 use crate::sampling::{Sampling, told};
-use crate::state::State;
+use crate::state::{State, told_of};
 use crate::used::record_of;
 use crate::warm::Pool;
 use crate::{
@@ -462,7 +462,10 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
 
     fn sampled(&mut self, written: Result<Result<Stored, MetricsError>, JoinError>) {
         let problem = match written {
-            Ok(Ok(stored)) => told(stored.rejected),
+            Ok(Ok(stored)) => {
+                self.show_metrics();
+                told(stored.rejected)
+            }
             Ok(Err(error)) => {
                 Some(format!("what the agents took of the machine is not kept: {}", chain(&error)))
             }
@@ -473,6 +476,14 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         if let Some(problem) = problem {
             self.warn(problem);
         }
+    }
+
+    /// Starts writing the view of what was measured, if the run is kept.
+    fn show_metrics(&mut self) {
+        let (Some(state), Some(metrics)) = (self.start.state.clone(), self.start.metrics.clone()) else {
+            return;
+        };
+        self.saves.spawn(async move { Ok(told_of(state.show_metrics(metrics).await)) });
     }
 
     fn audited(&mut self, written: Result<(), String>) {

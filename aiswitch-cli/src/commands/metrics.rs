@@ -9,7 +9,7 @@ use aiswitch_metrics::{
     series,
 };
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::args::{MetricsArgs, MetricsFormat, MetricsSpan, MetricsVerb};
 use crate::caller;
@@ -101,8 +101,8 @@ struct SeriesView {
     /// `None` of the machine.
     agent: Option<String>,
     metric: String,
-    /// `gauge` or `count`.
-    kind: &'static str,
+    #[serde(serialize_with = "by_name")]
+    kind: MetricKind,
     total: Option<SummaryView>,
     /// How the figures change in an hour, and where they are at the end by that.
     trend_per_hour: Option<f64>,
@@ -143,13 +143,18 @@ impl SummaryView {
     }
 
     /// The sum of a count, the mean of a gauge.
-    fn figure(&self, kind: &str) -> f64 {
-        if kind == COUNT { self.sum } else { self.mean }
+    fn figure(&self, kind: MetricKind) -> f64 {
+        match kind {
+            MetricKind::Count => self.sum,
+            MetricKind::Gauge => self.mean,
+        }
     }
 }
 
-const COUNT: &str = "count";
-const GAUGE: &str = "gauge";
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn by_name<S: Serializer>(kind: &MetricKind, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(kind.name())
+}
 
 impl View {
     fn of(series: &[Series], asked: &SeriesQuery) -> Self {
@@ -158,7 +163,7 @@ impl View {
             SeriesView {
                 agent: series.source.agent().map(str::to_owned),
                 metric: series.metric.to_string(),
-                kind: if series.metric.kind() == MetricKind::Count { COUNT } else { GAUGE },
+                kind: series.metric.kind(),
                 total: series.total().as_ref().map(SummaryView::of),
                 trend_per_hour: trend.map(|trend| trend.per_hour),
                 trend_at_end: trend.map(|trend| trend.at_end),
@@ -193,7 +198,8 @@ fn lines_text(view: &View) -> String {
     let mut text = format!("{head} {}, █ {step}\n", view.since.format("%m-%d %H:%M"));
     for series in &view.series {
         let Some(total) = &series.total else { continue };
-        let newest = if series.kind == COUNT { total.sum } else { total.last };
+        let is_count = series.kind == MetricKind::Count;
+        let newest = if is_count { total.sum } else { total.last };
         let figures: Vec<Option<f64>> =
             series.steps.iter().map(|step| step.as_ref().map(|step| step.figure(series.kind))).collect();
         let max = figures.iter().flatten().copied().fold(0.0, f64::max);
@@ -202,7 +208,7 @@ fn lines_text(view: &View) -> String {
             human::cut(series.agent.as_deref().unwrap_or("(system)"), 10),
             human::cut(&series.metric, 21),
             figure(&series.metric, newest),
-            figure(&series.metric, if series.kind == COUNT { max } else { total.max }),
+            figure(&series.metric, if is_count { max } else { total.max }),
             blocks(&figures, max),
         );
         text.push_str(line.trim_end());

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::{Run, audited, panic_message};
 use crate::aggregate::aggregate_results;
 use crate::report::REPORT_VERSION;
+use crate::state::told_of;
 use crate::used::record_of;
 use crate::{AgentReport, RunEvent, RunEventKind, RunReport, RunStatus, TaskReport, chain, clock};
 
@@ -97,10 +98,10 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
         let (state, usage) = (self.start.state.clone(), store.clone());
         let problem = match tokio::task::spawn_blocking(move || store.settle(&reserved, &records)).await {
             Ok(Ok(_)) => {
-                if let Some(state) = state
-                    && let Some(warning) = state.show_usage(usage).await
-                {
-                    self.warn(warning);
+                if let Some(state) = state {
+                    for told in told_of(state.show_usage(usage).await) {
+                        self.warn(told);
+                    }
                 }
                 return;
             }

@@ -13,6 +13,7 @@ use aiswitch_coordinator::{
     SqliteRunStore, TASKS_KEPT_MAX, TaskResult, Usage, UsageStore,
 };
 
+use aiswitch_metrics::SqliteMetricsStore;
 use aiswitch_tokens::{MemoryUsageStore, UsageKey, UsageRecord};
 use jiff::{SignedDuration, Timestamp};
 
@@ -348,6 +349,33 @@ async fn tokens_json_shows_what_each_agent_used_in_the_last_day() {
     assert_eq!((&a["cost"]["usd"], &a["cost"]["unpriced"]), (&1.0.into(), &0.into()), "{shown}");
     assert_eq!((&b["agent"], &b["usage"]["output_tokens"]), (&"b".into(), &7.into()), "{shown}");
     assert_eq!(shown["generation"], 2);
+}
+
+#[tokio::test]
+async fn metrics_json_shows_the_newest_figure_of_each_metric_and_the_sums_of_all_time() {
+    let (_folder, home) = home();
+    let store = Arc::new(SqliteMetricsStore::at(home.metrics_file()));
+    let one = coordinator([echo("a"), failing("bad")]).with_home(home.clone()).with_metrics(store);
+    let shown = async |agents: &[&str]| {
+        let report = one.execute_parallel(plan("hello", agents)).await.expect("it runs");
+        assert_eq!(report.warnings, [""; 0]);
+        document(&home.metrics_view_file()).expect("a file")
+    };
+    let before = shown(&["a"]).await["generation"].as_u64();
+    let view = shown(&["a", "bad"]).await;
+    assert!(view["generation"].as_u64() > before && view["v"] == 1, "{view}");
+    let figures = |agent: Option<&str>, metric: &str| {
+        let list = view["metrics"].as_array().expect("a list");
+        let is_it = |row: &&serde_json::Value| row["agent"].as_str() == agent && row["metric"] == metric;
+        list.iter().find(is_it).cloned().unwrap_or_default()
+    };
+    let tasks = figures(Some("a"), "task_count");
+    assert_eq!((&tasks["kind"], &tasks["last"], &tasks["sum"]), (&"count".into(), &1.0.into(), &2.0.into()));
+    assert_eq!(figures(Some("bad"), "error_count")["sum"], 1.0);
+    let machine = figures(None, "memory_available_bytes");
+    assert!(machine["last"].as_f64() > Some(0.0) && machine["last_at"].is_string(), "{machine}");
+    // What nobody has told is not there, rather than 0.
+    assert_eq!(figures(Some("a"), "tokens_input"), serde_json::Value::Null);
 }
 
 /// What agent `b` used so many hours ago.
