@@ -9,10 +9,10 @@ use aiswitch_lock::rusqlite::{self, OptionalExtension as _, Transaction, params}
 use chrono::{DateTime, Utc};
 
 use crate::metric::OTHER_NUMBER_MIN;
-use crate::packed::{pack, unpack};
+use crate::packed::{pack, unpack, unpack_each};
 use crate::store::{Checked, Level, OTHER_METRICS_MAX, SOURCES_MAX, check};
 use crate::summary::Bucket;
-use crate::{Metric, MetricsError, MetricsStore, Point, Sample, SampleQuery, Source, Stored};
+use crate::{Metric, MetricsError, MetricsStore, Point, Sample, SampleQuery, Source, Stored, Summary};
 
 /// How many samples are written in one transaction.
 const BATCH: usize = 5_000;
@@ -261,7 +261,7 @@ fn roll_up(
     for ((start_ms, source), bucket) in added {
         if insert.execute(params![start_ms, source, pack(&bucket, start_ms)])? == 0 {
             let before: Vec<u8> = find.query_row([start_ms, source], |row| row.get(0))?;
-            let mut merged = unpack(&before, start_ms, |_| true).ok_or_else(|| damaged(WHAT))?;
+            let mut merged = unpack(&before, start_ms).ok_or_else(|| damaged(WHAT))?;
             merged.merge(bucket.clone());
             update.execute(params![start_ms, source, pack(&merged, start_ms)])?;
         }
@@ -298,13 +298,18 @@ fn points(
         let start_ms: i64 = row.get(0)?;
         let source = sources.get(&row.get(1)?).ok_or_else(|| damaged(WHAT))?;
         let at = DateTime::from_timestamp_millis(start_ms).ok_or_else(|| damaged(WHAT))?;
-        let is_wanted = |number| metric_asked.flatten().is_none_or(|wanted| wanted == number);
-        let bucket = unpack(row.get_ref(2)?.as_blob()?, start_ms, is_wanted).ok_or_else(|| damaged(WHAT))?;
-        for (number, summary) in bucket.summaries() {
-            let metric = Metric::of_number(*number)
-                .or_else(|| others.get(number).cloned())
-                .ok_or_else(|| damaged(WHAT))?;
-            each(&Point { source, metric: &metric, at, summary });
+        let mut is_known = true;
+        let hand_out = &mut |number, summary: &Summary| match Metric::of_number(number)
+            .as_ref()
+            .or_else(|| others.get(&number))
+        {
+            Some(metric) => each(&Point { source, metric, at, summary }),
+            None => is_known = false,
+        };
+        let figures = row.get_ref(2)?.as_blob()?;
+        unpack_each(figures, start_ms, metric_asked.flatten(), hand_out).ok_or_else(|| damaged(WHAT))?;
+        if !is_known {
+            return Err(damaged(WHAT));
         }
     }
     Ok(())
