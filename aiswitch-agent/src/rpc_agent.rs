@@ -314,9 +314,9 @@ impl Worker for Talk {
                 self.child.stop(&self.context).await;
                 problem
             }
-            End::Answered(_) | End::Cancelled(_) | End::Gone => {
-                self.child.stop(&self.context).await.without_answer()
-            }
+            // It may be about to end by itself, which says more than a signal.
+            End::Gone => self.child.finish(&self.context).await.without_answer(),
+            End::Answered(_) | End::Cancelled(_) => self.child.stop(&self.context).await.without_answer(),
         }
     }
 }
