@@ -9,7 +9,7 @@ use std::time::Duration;
 use aiswitch_agent::{AgentEvent, AgentId, Guard, Limits, MemoryReading, Pace, PermissionMode};
 use aiswitch_env::{Redactor, RedactorStream};
 use aiswitch_lock::LockGuard;
-use aiswitch_metrics::{Collector, MetricsError, MetricsStore, Stored};
+use aiswitch_metrics::{Collector, MetricsStore};
 use aiswitch_tokens::{Cost, CostSource, NanoUsd, PriceList, ReservationId, UsageStore};
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
@@ -30,8 +30,8 @@ use crate::pressure::Gauge;
 use crate::process_mark::ProcessMark;
 use crate::ready::Ready;
 use crate::run_store::prompt_start;
-use crate::sampling::{Sampling, told};
-use crate::state::{State, told_of};
+use crate::sampling::Sampling;
+use crate::state::State;
 use crate::used::record_of;
 use crate::warm::Pool;
 use crate::{
@@ -42,6 +42,7 @@ use crate::{
 mod begin;
 mod budget;
 mod finish;
+mod measure;
 mod memory;
 mod start;
 
@@ -261,7 +262,11 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
     fn hear(&mut self, index: usize, event: AgentEvent) {
         let id = self.id(index);
         let slot = &mut self.slots[index];
-        slot.heard.note(&event);
+        slot.heard.note(&event, &slot.redactor);
+        if let AgentEvent::Queried { names, reply } = event {
+            slot.heard.reported.answer(self.start.metrics.as_ref(), &id, names, reply);
+            return;
+        }
         self.state_changed |= matches!(event, AgentEvent::Started { .. });
         match kind_of(event, &slot.redactor, &mut slot.output) {
             Told::Event(kind) => {
@@ -333,6 +338,10 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         }
         self.note_unpriced(&report);
         self.sampling.add_end(index, &report, clock::now());
+        self.add_reported(index);
+        if let Some(problem) = self.slots[index].heard.reported.problem(&report.id) {
+            self.warn(problem);
+        }
         self.slots[index].report = Some(report.clone());
         self.state_changed = true;
         if let Some(records) = &self.start.records {
@@ -421,6 +430,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
                 self.sampling.add_agent(place, ready.id().as_ref(), slot.heard.usage, now);
             }
         }
+        (0..self.slots.len()).for_each(|index| self.add_reported(index));
         if is_sample_due {
             self.sampling.add_system(now);
         }
@@ -458,32 +468,6 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         for warning in warnings {
             self.warn(warning);
         }
-    }
-
-    fn sampled(&mut self, written: Result<Result<Stored, MetricsError>, JoinError>) {
-        let problem = match written {
-            Ok(Ok(stored)) => {
-                self.show_metrics();
-                told(stored.rejected)
-            }
-            Ok(Err(error)) => {
-                Some(format!("what the agents took of the machine is not kept: {}", chain(&error)))
-            }
-            Err(error) => {
-                Some(format!("what the agents took of the machine is not kept: {}", panic_message(error)))
-            }
-        };
-        if let Some(problem) = problem {
-            self.warn(problem);
-        }
-    }
-
-    /// Starts writing the view of what was measured, if the run is kept.
-    fn show_metrics(&mut self) {
-        let (Some(state), Some(metrics)) = (self.start.state.clone(), self.start.metrics.clone()) else {
-            return;
-        };
-        self.saves.spawn(async move { Ok(told_of(state.show_metrics(metrics).await)) });
     }
 
     fn audited(&mut self, written: Result<(), String>) {
