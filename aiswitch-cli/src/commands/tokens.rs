@@ -7,7 +7,6 @@ mod summary;
 use aiswitch_coordinator::{CostSummary, Home, Usage};
 use aiswitch_tokens::{
     GroupBy, Groups, Period, PriceList, Repriced, SqliteUsageStore, UsageGroup, UsageQuery, UsageStore,
-    UsageSum,
 };
 use chrono::{DateTime, Utc};
 use jiff::Timestamp;

@@ -24,6 +24,21 @@ pub fn put_varint(bytes: &mut Vec<u8>, mut number: u64) {
 /// ```
 #[inline]
 pub fn take_varint(rest: &mut &[u8]) -> Option<u64> {
+    // Up to eight bytes are looked at as one word, without a branch for each: reports read millions of numbers.
+    if let Some(word) = rest.first_chunk().map(|word| u64::from_le_bytes(*word)) {
+        let bytes = ((!word & 0x8080_8080_8080_8080).trailing_zeros() + 1).div_ceil(8);
+        if bytes <= 8 {
+            *rest = &rest[bytes as usize..];
+            let ones = word & (u64::MAX >> (64 - 8 * bytes));
+            let twos = ones & 0x007F_007F_007F_007F | (ones & 0x7F00_7F00_7F00_7F00) >> 1;
+            let fours = twos & 0x0000_3FFF_0000_3FFF | (twos & 0x3FFF_0000_3FFF_0000) >> 2;
+            return Some(fours & 0x0FFF_FFFF | (fours & 0x0FFF_FFFF_0000_0000) >> 4);
+        }
+    }
+    take_byte_by_byte(rest)
+}
+
+fn take_byte_by_byte(rest: &mut &[u8]) -> Option<u64> {
     let mut number = 0_u64;
     for place in 0..10_u32 {
         let (byte, after) = rest.split_first()?;
@@ -38,4 +53,39 @@ pub fn take_varint(rest: &mut &[u8]) -> Option<u64> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn numbers_of_all_lengths_are_taken_as_they_were_put(numbers in prop::collection::vec((any::<u64>(), 0..64_u32), 0..20)) {
+            let numbers: Vec<u64> = numbers.into_iter().map(|(number, less)| number >> less).collect();
+            let mut bytes = Vec::new();
+            for number in &numbers {
+                put_varint(&mut bytes, *number);
+            }
+            let mut rest = &bytes[..];
+            let taken: Vec<u64> = std::iter::from_fn(|| take_varint(&mut rest)).collect();
+            prop_assert_eq!(taken, numbers);
+            prop_assert_eq!(rest, [0_u8; 0]);
+        }
+
+        #[test]
+        fn bytes_of_any_kind_are_told_alike_by_words_and_byte_by_byte(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            let (mut words, mut single) = (&bytes[..], &bytes[..]);
+            loop {
+                let taken = take_varint(&mut words);
+                prop_assert_eq!(taken, take_byte_by_byte(&mut single));
+                prop_assert_eq!(words, single);
+                if taken.is_none() {
+                    break;
+                }
+            }
+        }
+    }
 }
