@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use aiswitch_coordinator::{Assignment, CancellationToken, Outcome, PermissionMode, Plan, RunEventKind};
 
-use crate::support::{coordinator, id, marked, outcomes, plan, script};
+use crate::support::{coordinator, id, marked, outcomes, plan, script, stopped};
 
 /// Says that so much memory can be had.
 fn tell(proc: &Path, available_mb: u64) {
@@ -13,21 +13,6 @@ fn tell(proc: &Path, available_mb: u64) {
     // At once, so that nobody reads half of it.
     std::fs::write(proc.join("new"), text).expect("a file");
     std::fs::rename(proc.join("new"), proc.join("meminfo")).expect("a file");
-}
-
-/// The state letter of a process: `proc_pid_stat(5)`.
-fn letter(pid: u32) -> String {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it is there");
-    stat.rsplit(") ").next().expect("its state")[..1].to_owned()
-}
-
-/// The same once it is "T", which a process that waits for the disk comes to a little after its signal.
-fn stopped(pid: u32) -> String {
-    let bound = Instant::now() + Duration::from_secs(30);
-    while letter(pid) != "T" && Instant::now() < bound {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    letter(pid)
 }
 
 const UNTIL_GO: &str = "until [ -e go ]; do sleep 0.02; done; echo went";

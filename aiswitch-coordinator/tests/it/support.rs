@@ -116,3 +116,18 @@ pub(crate) fn mode(path: &Path) -> u32 {
     use std::os::unix::fs::PermissionsExt;
     path.metadata().expect("it is there").permissions().mode() & 0o777
 }
+
+/// The state letter of a process: `proc_pid_stat(5)`.
+pub(crate) fn letter(pid: u32) -> String {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it is there");
+    stat.rsplit(") ").next().expect("its state")[..1].to_owned()
+}
+
+/// The same once it is "T", which a process that waits for the disk comes to a little after its signal.
+pub(crate) fn stopped(pid: u32) -> String {
+    let bound = Instant::now() + Duration::from_secs(30);
+    while letter(pid) != "T" && Instant::now() < bound {
+        std::thread::yield_now();
+    }
+    letter(pid)
+}
