@@ -9,7 +9,7 @@ use std::time::Duration;
 use aiswitch_agent::{AgentEvent, AgentId, Guard, Limits, MemoryReading, Pace, PermissionMode};
 use aiswitch_env::{Environment, Redactor, RedactorStream};
 use aiswitch_lock::LockGuard;
-use aiswitch_metrics::{Collector, MetricsStore, Stored};
+use aiswitch_metrics::{Collector, MetricsStore};
 use aiswitch_tokens::{Cost, CostSource, NanoUsd, PriceList, ReservationId, UsageStore};
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
@@ -31,8 +31,8 @@ use crate::pressure::Gauge;
 use crate::process_mark::ProcessMark;
 use crate::ready::Ready;
 use crate::run_store::prompt_start;
-use crate::sampling::{Sampling, Written, told};
-use crate::state::{State, told_of};
+use crate::sampling::Sampling;
+use crate::state::State;
 use crate::used::record_of;
 use crate::warm::Pool;
 use crate::{
@@ -44,6 +44,7 @@ mod alerts;
 mod begin;
 mod budget;
 mod finish;
+mod measure;
 mod memory;
 mod pause;
 mod start;
@@ -291,7 +292,11 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
     fn hear(&mut self, index: usize, event: AgentEvent) {
         let id = self.id(index);
         let slot = &mut self.slots[index];
-        slot.heard.note(&event);
+        slot.heard.note(&event, &slot.redactor);
+        if let AgentEvent::Queried { names, reply } = event {
+            slot.heard.reported.answer(self.start.metrics.as_ref(), &id, names, reply);
+            return;
+        }
         self.state_changed |= matches!(event, AgentEvent::Started { .. });
         match kind_of(event, &slot.redactor, &mut slot.output) {
             Told::Event(kind) => {
@@ -363,6 +368,10 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         }
         self.note_unpriced(&report);
         self.sampling.add_end(index, &report, clock::now());
+        self.add_reported(index);
+        if let Some(problem) = self.slots[index].heard.reported.problem(&report.id) {
+            self.warn(problem);
+        }
         self.slots[index].report = Some(report.clone());
         self.state_changed = true;
         if let Some(records) = &self.start.records {
@@ -454,6 +463,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
                 self.sampling.add_agent(place, ready.id().as_ref(), slot.heard.usage, now);
             }
         }
+        (0..self.slots.len()).for_each(|index| self.add_reported(index));
         if is_sample_due {
             self.sampling.add_system(now);
         }
@@ -491,36 +501,6 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         for warning in warnings {
             self.warn(warning);
         }
-    }
-
-    fn sampled(&mut self, written: Result<Written, JoinError>) {
-        let (stored, judged) = match written {
-            Ok(Written { stored, judged }) => (stored.map_err(|error| chain(&error)), Some(judged)),
-            Err(error) => (Err(panic_message(error)), None),
-        };
-        let problem = match stored {
-            Ok(stored) => {
-                if stored != Stored::default() {
-                    self.show_metrics();
-                }
-                told(stored.rejected)
-            }
-            Err(error) => Some(format!("what the agents took of the machine is not kept: {error}")),
-        };
-        if let Some(problem) = problem {
-            self.warn(problem);
-        }
-        if let Some(judged) = judged {
-            self.judged(judged);
-        }
-    }
-
-    /// Starts writing the view of what was measured, if the run is kept.
-    fn show_metrics(&mut self) {
-        let (Some(state), Some(metrics)) = (self.start.state.clone(), self.start.metrics.clone()) else {
-            return;
-        };
-        self.saves.spawn(async move { Ok(told_of(state.show_metrics(metrics).await)) });
     }
 
     fn audited(&mut self, written: Result<(), String>) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aiswitch_metrics::{
-    AgentSample, AgentStatus, AlertRule, Collector, Judged, MetricsError, MetricsStore, Rejected,
+    AgentSample, AgentStatus, AlertRule, Collector, Judged, MetricsError, MetricsStore, Rejected, Sample,
     SampleBatch, Stored, forget_alerts, judge_alerts,
 };
 use aiswitch_tokens::Usage;
@@ -144,6 +144,13 @@ impl Sampling {
             ..self.agents[place].take(report.id.as_ref(), now, report.usage)
         };
         self.batch.add(sample.into(), std::time::Instant::now());
+    }
+
+    /// Adds a sample that an agent has taken itself.
+    pub(crate) fn add(&mut self, sample: Sample) {
+        if self.store.is_some() {
+            self.batch.add(sample, std::time::Instant::now());
+        }
     }
 
     /// Adds a sample of the machine.

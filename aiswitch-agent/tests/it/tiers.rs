@@ -41,7 +41,7 @@ async fn an_agent_in_each_tier_is_given_and_told_what_it_is_without() {
         assert_eq!(bench.run(&prompt).await.unwrap(), expected, "{tier}");
         let Some(mut bench) = held_by(tier, Bench::script("kill -SEGV $$")).await else { continue };
         assert_eq!(bench.run("").await.unwrap().error.unwrap().message, "it ended with signal 11", "{tier}");
-        let Some(mut bench) = held_by(tier, Bench::script("(sleep 0.03; echo late) & echo early")).await
+        let Some(mut bench) = held_by(tier, Bench::script("echo early; (sleep 0.01; echo late) &")).await
         else {
             continue;
         };

@@ -7,6 +7,7 @@ mod consistency;
 mod door;
 mod environment;
 mod examples;
+mod figures;
 mod fuzz;
 mod fuzz_bodies;
 mod locks;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aiswitch_coordinator::{
-    Agent, AgentId, AgentReport, AgentSpec, Coordinator, MemoryAgent, Outcome, PermissionMode, Plan,
+    Agent, AgentId, AgentReport, AgentSpec, Coordinator, Driver, MemoryAgent, Outcome, PermissionMode, Plan,
     RunReport, TaskResult, TaskSpec, TaskStatus,
 };
 
@@ -57,6 +57,30 @@ pub(crate) fn endless(name: &str) -> Arc<dyn Agent> {
 /// A shell script as an agent: prompt on stdin, answer on stdout.
 pub(crate) fn script(name: &str, script: &str) -> Arc<dyn Agent> {
     AgentSpec::command(["/bin/sh", "-c", script]).build(id(name))
+}
+
+/// A shell script as an adapter with these capabilities; in its task it does what `works` says and then answers `done`.
+///
+/// `$task` is the task's id. Asked for its figures, it has one.
+pub(crate) fn adapter(capabilities: &str, works: &str) -> AgentSpec {
+    let script = format!(
+        r#"id_of() {{ printf '%s' "$1" | sed 's/^{{"jsonrpc":"2.0","id":\("[^"]*"\|[0-9][0-9]*\).*/\1/'; }}
+        answer() {{ printf '{{"jsonrpc":"2.0","id":%s,"result":%s}}\n' "$(id_of "$1")" "$2"; }}
+        read -r line
+        answer "$line" '{{"protocol_version":1,"agent":{{"name":"a","version":"1"}},"capabilities":{capabilities}}}'
+        read -r line
+        task=$(printf '%s' "$line" | sed 's/.*"params":{{"id":"\([^"]*\)".*/\1/')
+        {works}
+        answer "$line" '{{"status":"completed","answer":"done"}}'
+        while read -r line; do
+            case $line in
+                *metrics.query*) answer "$line" '{{"values":{{"cached_tokens":5}}}}' ;;
+                *) answer "$line" null ;;
+            esac
+        done"#
+    );
+    let command = ["/bin/sh", "-c", &script].map(str::to_owned).to_vec();
+    AgentSpec { command, ..AgentSpec::new(Driver::Rpc) }
 }
 
 pub(crate) fn coordinator(agents: impl IntoIterator<Item = Arc<dyn Agent>>) -> Coordinator {
@@ -118,7 +142,7 @@ pub(crate) fn mode(path: &Path) -> u32 {
 }
 
 /// The state letter of a process: `proc_pid_stat(5)`.
-pub(crate) fn letter(pid: u32) -> String {
+fn letter(pid: u32) -> String {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it is there");
     stat.rsplit(") ").next().expect("its state")[..1].to_owned()
 }
