@@ -15,7 +15,8 @@ use aiswitch_metrics::{
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::support::{
-    answer, coordinator, echo, endless, id, marked, outcomes, plan, reasons, script, stopped,
+    answer, coordinator, echo, endless, id, make_pipes, marked, outcomes, plan, reasons, script, stopped,
+    until_told,
 };
 
 const HIGH: u64 = 5_000;
@@ -113,10 +114,11 @@ async fn what_is_not_measured_is_absent_and_fires_nothing_else() {
 #[tokio::test]
 async fn an_agent_is_paused_until_its_alert_is_resolved() {
     let folder = tempfile::tempdir().expect("a folder");
+    make_pipes(folder.path(), &["a"]);
     let mut pid = None;
     let (mut paused, mut went_on) = (Vec::new(), 0);
     let watch = Watch { action: Some(AlertAction::Pause), ..heavy() };
-    let coordinator = sampled([script("a", UNTIL_GO)], looks("a", [HIGH, HIGH, HIGH, LOW]), watch);
+    let coordinator = sampled([until_told("a")], looks("a", [HIGH, HIGH, HIGH, LOW]), watch);
     let work = Plan { cwd: folder.path().to_owned(), ..plan("work", &["a"]) };
     let run = coordinator.run(work, CancellationToken::new(), |event| match &event.kind {
         RunEventKind::Process { pid: its } => pid = Some(*its),
@@ -125,7 +127,7 @@ async fn an_agent_is_paused_until_its_alert_is_resolved() {
         }
         RunEventKind::Resumed { .. } => {
             went_on += 1;
-            std::fs::write(folder.path().join("go"), "").expect("a file");
+            std::fs::write(folder.path().join("a"), "go\n").expect("it is read");
         }
         _ => {}
     });

@@ -83,6 +83,21 @@ pub(crate) fn adapter(capabilities: &str, works: &str) -> AgentSpec {
     AgentSpec { command, ..AgentSpec::new(Driver::Rpc) }
 }
 
+/// A shell that waits for a line in a pipe of its name, and does nothing else meanwhile; see [`make_pipes`].
+///
+/// One that starts programs over and over may be held between the start of one and its first step, and is then not seen
+/// as stopped.
+pub(crate) fn until_told(name: &str) -> Arc<dyn Agent> {
+    script(name, &format!("read line <{name}; echo went"))
+}
+
+/// Makes the pipes through which agents are told to go on.
+pub(crate) fn make_pipes(folder: &Path, names: &[&str]) {
+    for name in names {
+        rustix::fs::mkfifoat(rustix::fs::CWD, folder.join(name), rustix::fs::Mode::RWXU).expect("a pipe");
+    }
+}
+
 pub(crate) fn coordinator(agents: impl IntoIterator<Item = Arc<dyn Agent>>) -> Coordinator {
     agents.into_iter().fold(Coordinator::new(), Coordinator::with_agent)
 }
