@@ -69,4 +69,6 @@ pub(crate) enum MetricsVerb {
 pub(crate) enum MetricsFormat {
     /// Prometheus' text format
     Prometheus,
+    /// A line of OTLP's JSON, as the `otlpjsonfile` receiver of OpenTelemetry's collector reads it
+    OtlpJson,
 }
