@@ -110,7 +110,7 @@ fn parsers_of_prometheus_and_opentelemetry_read_the_exports() {
         at,
         figures: vec![(Metric::PROCESSES, 3.0), (Metric::named("drift_ms").unwrap(), -1.5)],
     };
-    let store = SqliteMetricsStore::at(sandbox.home().join("state/metrics.db"));
+    let store = SqliteMetricsStore::at(sandbox.aiswitch_home().join("state/metrics.db"));
     assert!(store.store_metrics(&[sample], at).unwrap().rejected.is_none());
     for (format, script) in [("prometheus", READ_PROMETHEUS), ("otlp-json", READ_OTLP)] {
         let text = show(&sandbox, &["metrics", "export", "--format", format]).stdout;
