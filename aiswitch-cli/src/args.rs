@@ -244,6 +244,8 @@ pub(crate) enum Document {
     Presets,
     /// config/prices.yaml
     Prices,
+    /// config/alerts.yaml
+    Alerts,
     /// config/coordination.yaml
     Coordination,
     /// .aiswitch.yaml of a project

@@ -11,6 +11,7 @@ use aiswitch_metrics::{
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Serialize, Serializer};
 
+use super::alerts::alerts;
 use crate::args::{MetricsArgs, MetricsFormat, MetricsSpan, MetricsVerb};
 use crate::caller;
 use crate::error::Error;
@@ -47,6 +48,7 @@ pub(crate) fn metrics(args: &MetricsArgs, home: &Home, output: &Output) -> Resul
             output.result(&view, || steps_text(&view, metric));
             Ok(Code::Completed)
         }
+        Some(MetricsVerb::Alerts) => alerts(home, now, output),
         Some(MetricsVerb::Export { format: MetricsFormat::Prometheus, output: file }) => {
             export(&prometheus(&store)?, file.as_deref(), output)
         }
@@ -239,7 +241,7 @@ fn blocks(figures: &[Option<f64>], max: f64) -> String {
     clippy::cast_sign_loss,
     reason = "only a figure of at least 100, and what is too large for 64 bits is shown as the largest"
 )]
-fn figure(metric: &str, value: f64) -> String {
+pub(super) fn figure(metric: &str, value: f64) -> String {
     let (value, unit) = match metric {
         metric if metric.ends_with("_percent") => (value, "%"),
         metric if metric.ends_with("_ms") => (value / 1_000.0, "s"),
