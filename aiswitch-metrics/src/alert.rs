@@ -49,7 +49,7 @@ impl fmt::Display for AlertCondition {
             Self::Above(limit) => write!(f, "above {limit}"),
             Self::Below(limit) => write!(f, "below {limit}"),
             Self::Absent(span) => write!(f, "absent for {} s", span.as_seconds_f64()),
-            Self::Anomaly => f.write_str("anomaly"),
+            Self::Anomaly => f.write_str("an anomaly"),
         }
     }
 }

@@ -22,6 +22,8 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
         while let Some(retired) = self.ends.join_next().await {
             self.retired(retired);
         }
+        self.keep_samples().await;
+        self.end_commands().await;
         if sweep(&self.start.id.to_string()) > 0 {
             self.warn("processes that agents had left running were killed".to_owned());
         }
@@ -34,7 +36,6 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
         }
         let agents: Vec<AgentReport> = self.slots.iter().filter_map(|slot| slot.report.clone()).collect();
         self.track_usage(&agents).await;
-        self.keep_samples().await;
         let plan = self.start.plan;
         let mut report = RunReport {
             v: REPORT_VERSION,
@@ -51,6 +52,7 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
             totals: totals(&agents),
             answer: aggregate_results(plan.aggregate, &agents),
             agents,
+            alerts: self.alerts.reports.clone(),
             warnings: self.warnings.clone(),
         };
         // The report first: a run that the state files show as ended has one.

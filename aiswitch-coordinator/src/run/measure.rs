@@ -1,10 +1,10 @@
 //! What was measured in a run, on its way into the store and its view.
 
-use aiswitch_metrics::{MetricsError, Stored};
+use aiswitch_metrics::Stored;
 use tokio::task::JoinError;
 
 use super::{Run, panic_message};
-use crate::sampling::told;
+use crate::sampling::{Written, told};
 use crate::state::told_of;
 use crate::{RunEvent, chain, clock};
 
@@ -17,21 +17,25 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
         }
     }
 
-    pub(super) fn sampled(&mut self, written: Result<Result<Stored, MetricsError>, JoinError>) {
-        let problem = match written {
-            Ok(Ok(stored)) => {
-                self.show_metrics();
+    pub(super) fn sampled(&mut self, written: Result<Written, JoinError>) {
+        let (stored, judged) = match written {
+            Ok(Written { stored, judged }) => (stored.map_err(|error| chain(&error)), Some(judged)),
+            Err(error) => (Err(panic_message(error)), None),
+        };
+        let problem = match stored {
+            Ok(stored) => {
+                if stored != Stored::default() {
+                    self.show_metrics();
+                }
                 told(stored.rejected)
             }
-            Ok(Err(error)) => {
-                Some(format!("what the agents took of the machine is not kept: {}", chain(&error)))
-            }
-            Err(error) => {
-                Some(format!("what the agents took of the machine is not kept: {}", panic_message(error)))
-            }
+            Err(error) => Some(format!("what the agents took of the machine is not kept: {error}")),
         };
         if let Some(problem) = problem {
             self.warn(problem);
+        }
+        if let Some(judged) = judged {
+            self.judged(judged);
         }
     }
 

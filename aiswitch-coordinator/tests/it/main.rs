@@ -1,6 +1,7 @@
 #![cfg(test)]
 //! The coordinator from outside: its loop, its processes and its records.
 
+mod alerts;
 mod audit;
 mod consistency;
 mod door;

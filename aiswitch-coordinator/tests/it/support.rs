@@ -83,6 +83,21 @@ pub(crate) fn adapter(capabilities: &str, works: &str) -> AgentSpec {
     AgentSpec { command, ..AgentSpec::new(Driver::Rpc) }
 }
 
+/// A shell that waits for a line in a pipe of its name, and does nothing else meanwhile; see [`make_pipes`].
+///
+/// One that starts programs over and over may be held between the start of one and its first step, and is then not seen
+/// as stopped.
+pub(crate) fn until_told(name: &str) -> Arc<dyn Agent> {
+    script(name, &format!("read line <{name}; echo went"))
+}
+
+/// Makes the pipes through which agents are told to go on.
+pub(crate) fn make_pipes(folder: &Path, names: &[&str]) {
+    for name in names {
+        rustix::fs::mkfifoat(rustix::fs::CWD, folder.join(name), rustix::fs::Mode::RWXU).expect("a pipe");
+    }
+}
+
 pub(crate) fn coordinator(agents: impl IntoIterator<Item = Arc<dyn Agent>>) -> Coordinator {
     agents.into_iter().fold(Coordinator::new(), Coordinator::with_agent)
 }
@@ -139,4 +154,19 @@ pub(crate) fn marked(run: &str) -> Vec<u32> {
 pub(crate) fn mode(path: &Path) -> u32 {
     use std::os::unix::fs::PermissionsExt;
     path.metadata().expect("it is there").permissions().mode() & 0o777
+}
+
+/// The state letter of a process: `proc_pid_stat(5)`.
+fn letter(pid: u32) -> String {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it is there");
+    stat.rsplit(") ").next().expect("its state")[..1].to_owned()
+}
+
+/// The same once it is "T", which a process that waits for the disk comes to a little after its signal.
+pub(crate) fn stopped(pid: u32) -> String {
+    let bound = Instant::now() + Duration::from_secs(30);
+    while letter(pid) != "T" && Instant::now() < bound {
+        std::thread::yield_now();
+    }
+    letter(pid)
 }
