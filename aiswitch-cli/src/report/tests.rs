@@ -6,6 +6,8 @@ use aiswitch_metrics::{
 };
 use aiswitch_tokens::{GroupBy, Groups, Period, UsageKey, UsageRecord};
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn time(text: &str) -> DateTime<Utc> {
@@ -264,6 +266,18 @@ fn hostile_words_are_text_of_the_page_in_one_line_and_cut() {
         assert!(page.len() < 64 * 1024, "{} bytes", page.len());
         let text = report.text();
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{word:?}: {text}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(48) })]
+
+    #[test]
+    fn whatever_a_label_or_prompt_is_the_page_stays_whole(word in "(?s).{0,40}|[<>&\"'/= a-z]{0,40}") {
+        let calls = [call("2026-11-20T10:00:00Z", &word, Some(&word), Some(7))];
+        let runs = vec![run(RUN, RunState::Interrupted, &word)];
+        let page = Report::of(Frame { agent: Some(word.clone()), ..frame() }, found(&calls, runs, &[])).page();
+        prop_assert_eq!(fault(&page), None, "{:?}", word);
     }
 }
 
