@@ -5,11 +5,10 @@ use aiswitch_metrics::{Alert, AlertRule, AlertState, SqliteMetricsStore, alerts 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::metrics::figure;
 use crate::config::read_alerts;
 use crate::error::Error;
 use crate::exit::Code;
-use crate::output::Output;
+use crate::output::{Output, human};
 
 /// Shows how the alerts of all rules are.
 ///
@@ -97,7 +96,7 @@ fn state_text(alert: &AlertView, metric: &str) -> String {
         AlertState::Firing { since, .. } => format!("firing since {}", second(since)),
         AlertState::Resolved { until, .. } => format!("resolved at {}", second(until)),
     };
-    let value = alert.value.map(|value| figure(metric, value));
+    let value = alert.value.map(|value| human::figure(metric, value));
     let unusual = match (alert.warm_up_left, alert.score) {
         (Some(left @ 1..), _) => Some(format!("learns: {left} samples to go")),
         (_, score) => score.map(|score| format!("unusual by {score:.2} of 1")),
