@@ -9,6 +9,7 @@ mod examples;
 mod fuzz;
 mod fuzz_bodies;
 mod locks;
+mod log_search;
 mod logs;
 mod order;
 mod parallel;
