@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use aiswitch_rpc::protocol::METHODS;
+use aiswitch_rpc::{ErrorObject, error_code};
+
 /// Who is at the other end of a channel; the channel itself says so, never a message that comes through it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -36,7 +39,7 @@ pub enum Access {
 
 /// Which role may use which method, and how far: operator, viewer, agent.
 ///
-/// It has every method of [`METHODS`](aiswitch_rpc::protocol::METHODS), in the same order. What only an agent can say of
+/// It has every method of [`METHODS`], in the same order. What only an agent can say of
 /// itself nobody else may say.
 pub const ACCESS: &[(&str, [Access; 3])] = {
     use Access::{Any, Denied, Own};
@@ -68,4 +71,14 @@ pub fn access(role: Role, method: &str) -> Access {
         Role::Agent => 2,
     };
     ACCESS.iter().find(|(name, _)| *name == method).map_or(Access::Denied, |(_, row)| row[column])
+}
+
+/// The answer to a method that is not served: one that this role may not call, or that nobody knows.
+pub fn refusal(role: Role, method: &str) -> ErrorObject {
+    let is_known = METHODS.iter().any(|(name, ..)| *name == method);
+    if is_known && access(role, method) == Access::Denied {
+        ErrorObject::new(error_code::FORBIDDEN, format!("no {role} may call `{method}`"))
+    } else {
+        ErrorObject::method_not_found(method)
+    }
 }

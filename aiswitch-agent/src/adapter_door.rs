@@ -1,20 +1,24 @@
 //! The door through which an adapter is heard: it lets pass what an agent may say of its own task, and nothing else.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use aiswitch_rpc::protocol::{
-    METHODS, PermissionDecision, PermissionMode, PermissionRequest, PermissionRequestParams,
-    PermissionRequestResult, TaskId, TaskOutput, TaskSpec, TokensUsage,
+    MetricsQuery, MetricsReport, MetricsReportParams, PermissionDecision, PermissionMode, PermissionRequest,
+    PermissionRequestParams, PermissionRequestResult, TaskId, TaskOutput, TaskSpec, TokensUsage,
 };
 use aiswitch_rpc::{ErrorObject, NotificationMethod, RequestMethod, Router, error_code};
 use serde_json::Value;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
-use crate::access::{Access, Role, access};
+use crate::access::{Role, refusal};
 use crate::backlog::{Backlog, Hear, Say};
 use crate::event::start_of;
 use crate::permission::{Ask, decide};
-use crate::{AgentEvent, Decision};
+use crate::{AgentEvent, Decision, FiguresReply};
+
+/// How many questions for figures an adapter may have open at once.
+const QUERIES_MAX: usize = 16;
 
 /// The door through which an adapter is heard; whoever it belongs to knows which task the adapter was given.
 #[derive(Debug)]
@@ -30,6 +34,8 @@ pub(crate) struct AdapterDoor {
 enum Said {
     /// Something about a task.
     Of { method: &'static str, task: TaskId, event: AgentEvent },
+    /// Something about itself.
+    Own { event: AgentEvent },
     /// It wants to use a tool.
     Asked { params: PermissionRequestParams, reply: oneshot::Sender<Answer> },
     /// A method that no agent may call.
@@ -77,9 +83,10 @@ impl AdapterDoor {
                 None => event,
                 Some(reason) => AgentEvent::Refused { method: method.to_owned(), reason },
             },
+            Said::Own { event } => event,
             Said::Asked { params, reply } => self.answer(params, reply),
             Said::Forbidden { method } => {
-                let reason = forbidden(&method).message;
+                let reason = refusal(Role::Agent, &method).message;
                 AgentEvent::Refused { method, reason }
             }
             Said::Unheard { method } => AgentEvent::Unknown { line: start_of(&method) },
@@ -117,7 +124,8 @@ impl AdapterDoor {
 /// Leads everything that an adapter can say to its door.
 fn router(said: &Say<Said>) -> Router {
     let (output, usage, asked) = (said.clone(), said.clone(), said.clone());
-    let (called, notified) = (said.clone(), said.clone());
+    let (measured, queried, called, notified) = (said.clone(), said.clone(), said.clone(), said.clone());
+    let queries = Arc::new(Semaphore::new(QUERIES_MAX));
     Router::new()
         .notification::<TaskOutput>(move |params| {
             let event = AgentEvent::Output { text: params.text };
@@ -127,20 +135,36 @@ fn router(said: &Say<Said>) -> Router {
             let event = AgentEvent::Usage { usage: params.usage, cost_usd: params.cost_usd };
             usage.send(Said::Of { method: TokensUsage::NAME, task: params.task_id, event });
         })
+        .notification::<MetricsReport>(move |MetricsReportParams { values }| {
+            measured.send(Said::Own { event: AgentEvent::Measured { values } });
+        })
+        .request::<MetricsQuery>(move |params, _| {
+            let place = Arc::clone(&queries).try_acquire_owned();
+            let (reply, mut answer) = FiguresReply::channel();
+            if place.is_ok() {
+                // At once, so that it is heard after what was reported before it.
+                queried.send(Said::Own { event: AgentEvent::Queried { names: params.names, reply } });
+            }
+            async move {
+                let _place = place.map_err(|_none| too_many_queries())?;
+                let figures = answer.recv().await.unwrap_or_else(|| Err(nobody_keeps_figures()))?;
+                Ok(MetricsReportParams { values: figures })
+            }
+        })
         .request::<PermissionRequest>(move |params, _| {
             let (reply, answer) = oneshot::channel();
             asked.send(Said::Asked { params, reply });
             async move { answer.await.unwrap_or_else(|_over| Err(ErrorObject::request_cancelled())) }
         })
         .fallback_request(move |method: String, _: Value, _| {
-            let error = refusal(&method);
+            let error = refusal(Role::Agent, &method);
             if error.code == error_code::FORBIDDEN {
                 called.send(Said::Forbidden { method });
             }
             async move { Err(error) }
         })
         .fallback_notification(move |method, _| {
-            let said = match refusal(&method).code {
+            let said = match refusal(Role::Agent, &method).code {
                 error_code::FORBIDDEN => Said::Forbidden { method },
                 _ => Said::Unheard { method },
             };
@@ -148,16 +172,11 @@ fn router(said: &Say<Said>) -> Router {
         })
 }
 
-/// The answer to a method that has no handler here: one that agents may not call, or that nobody knows.
-fn refusal(method: &str) -> ErrorObject {
-    let is_known = METHODS.iter().any(|(name, ..)| *name == method);
-    if is_known && access(Role::Agent, method) == Access::Denied {
-        forbidden(method)
-    } else {
-        ErrorObject::method_not_found(method)
-    }
+fn too_many_queries() -> ErrorObject {
+    let message = format!("more than {QUERIES_MAX} questions for figures are open");
+    ErrorObject::new(error_code::OVERLOADED, message)
 }
 
-fn forbidden(method: &str) -> ErrorObject {
-    ErrorObject::new(error_code::FORBIDDEN, format!("no agent may call `{method}`"))
+fn nobody_keeps_figures() -> ErrorObject {
+    ErrorObject::internal("nobody keeps figures here")
 }

@@ -1,6 +1,7 @@
 //! How far a promise about an agent's processes is kept on this machine.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use aiswitch_env::{Ambient, Environment};
 use serde::Serialize;
@@ -188,6 +189,12 @@ fn probe() -> AgentId {
     "probe".parse().expect("a name")
 }
 
+/// A mark that no other probe has: whoever ends one ends all that carries its mark.
+fn probe_marker() -> String {
+    static PROBES: AtomicU64 = AtomicU64::new(0);
+    format!("probe-{}-{}", std::process::id(), PROBES.fetch_add(1, Ordering::Relaxed))
+}
+
 /// Has the guard start a process, which is one more guard that has nothing to do and ends at once.
 async fn try_out(guard: &Guard, sandbox: Sandbox) -> Result<(), AgentError> {
     let agent = probe();
@@ -198,7 +205,7 @@ async fn try_out(guard: &Guard, sandbox: Sandbox) -> Result<(), AgentError> {
         cancel: CancellationToken::new(),
         limits: Limits::default(),
         output_dir: None,
-        marker: "probe".into(),
+        marker: probe_marker(),
         pace: Pace::new("probe"),
         guard: Some(guard.clone()),
         hidden: Vec::new(),

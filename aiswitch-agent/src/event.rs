@@ -1,9 +1,11 @@
 //! What an agent tells while it works.
 
+use std::collections::BTreeMap;
+
 use aiswitch_rpc::protocol::{AgentId, TaskError, TokenUsage};
 use tokio::sync::{mpsc, watch};
 
-use crate::{LifeState, LiveStatus};
+use crate::{FiguresReply, LifeState, LiveStatus};
 
 /// How many events may wait for the run before agents wait for it.
 const EVENTS_MAX: usize = 1024;
@@ -70,6 +72,18 @@ pub enum AgentEvent {
         usage: TokenUsage,
         /// The cost in dollars, where the agent reports it.
         cost_usd: Option<f64>,
+    },
+    /// Figures that it has measured itself.
+    Measured {
+        /// The figures by name, as it says them.
+        values: BTreeMap<String, f64>,
+    },
+    /// It asks for its own newest figures.
+    Queried {
+        /// Which; all when it names none.
+        names: Vec<String>,
+        /// The way back.
+        reply: FiguresReply,
     },
     /// A request to its provider failed and is tried again.
     Retry {

@@ -20,6 +20,7 @@ mod dialect;
 mod enforcement;
 mod error;
 mod event;
+mod figures;
 mod health;
 mod keeper;
 mod life;
@@ -42,7 +43,7 @@ mod spec;
 mod tier;
 mod worker;
 
-pub use access::{ACCESS, Access, Role, access};
+pub use access::{ACCESS, Access, Role, access, refusal};
 pub use agents::{Agents, Each};
 pub use aiswitch_rpc::protocol::{
     AgentId, Denial, ErrorKind, PermissionMode, TaskError, TaskId, TaskResult, TaskSpec, TaskStatus,
@@ -53,6 +54,7 @@ pub use context::{Limits, RunContext};
 pub use enforcement::{Enforcement, Promise, Supervision, Tried};
 pub use error::{AgentError, chain};
 pub use event::{AgentEvent, Decision, EventSender, ToolPhase, event_channel};
+pub use figures::FiguresReply;
 pub use life::{LifeEvent, LifeState};
 pub use live_agent::{LiveAgent, LiveError, LiveStatus, Replay, Turn};
 pub use memory::MemoryReading;

@@ -3,8 +3,8 @@
 use aiswitch_env::Environment;
 use aiswitch_rpc::protocol::{
     AgentInitialize, AgentShutdown, AgentShutdownParams, Capabilities, Denial, ErrorKind, InitializeParams,
-    PROTOCOL_VERSION, Party, TaskAssign, TaskCancel, TaskCancelParams, TaskError, TaskResult, TaskSpec,
-    TaskStatus,
+    MetricsQuery, MetricsQueryParams, MetricsReportParams, PROTOCOL_VERSION, Party, TaskAssign, TaskCancel,
+    TaskCancelParams, TaskError, TaskResult, TaskSpec, TaskStatus,
 };
 use aiswitch_rpc::{CallError, Options};
 
@@ -124,6 +124,8 @@ impl Talk {
                 streaming: true,
                 cancel: true,
                 permissions: true,
+                metrics: true,
+                token_usage: true,
                 ..Capabilities::default()
             },
         };
@@ -178,7 +180,10 @@ impl Talk {
         };
         self.liveness.heard();
         match answered {
-            Some(Ok(result)) => End::Answered(result),
+            Some(Ok(result)) => {
+                self.ask_figures().await;
+                End::Answered(result)
+            }
             Some(Err(error)) => End::of(&error),
             None => {
                 self.context.pace.resume();
@@ -187,6 +192,23 @@ impl Talk {
                 let last = self.context.pace.within(self.context.limits.stop_grace, answer).await;
                 End::Cancelled(last.and_then(Result::ok))
             }
+        }
+    }
+
+    /// Asks an adapter that measures for its newest figures; one that does not answer in time keeps them.
+    async fn ask_figures(&mut self) {
+        if !self.capabilities.metrics {
+            return;
+        }
+        let (all, peer) = (MetricsQueryParams::default(), self.child.peer.clone());
+        let asked =
+            self.context.pace.within(self.context.limits.ping_timeout, peer.call::<MetricsQuery>(&all));
+        let answered = tokio::select! {
+            answered = asked => answered,
+            () = self.context.cancel.cancelled() => None,
+        };
+        if let Some(Ok(MetricsReportParams { values })) = answered {
+            self.tell(AgentEvent::Measured { values }).await;
         }
     }
 
@@ -292,9 +314,9 @@ impl Worker for Talk {
                 self.child.stop(&self.context).await;
                 problem
             }
-            End::Answered(_) | End::Cancelled(_) | End::Gone => {
-                self.child.stop(&self.context).await.without_answer()
-            }
+            // It may be about to end by itself, which says more than a signal.
+            End::Gone => self.child.finish(&self.context).await.without_answer(),
+            End::Answered(_) | End::Cancelled(_) => self.child.stop(&self.context).await.without_answer(),
         }
     }
 }

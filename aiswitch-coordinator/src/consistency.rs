@@ -4,14 +4,16 @@ use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aiswitch_lock::database::DatabaseError;
+use aiswitch_metrics::{MetricsError, SqliteMetricsStore};
 use aiswitch_tokens::{SqliteUsageStore, UsageError};
 use serde::Serialize;
 
 use crate::error::HomeError;
 use crate::run_store::{RunRecordSummary, RunState, RunStore, SqliteRunStore, prompt_start};
-use crate::state::{State, are_views_behind};
+use crate::state::{State, are_views_behind, is_metrics_view_behind};
 use crate::{Home, RunEventKind, RunId, clock};
 
 /// Something in which what a home keeps does not agree.
@@ -51,7 +53,7 @@ impl fmt::Display for StateProblem {
             }
             Self::Interrupted { run } => write!(f, "run {run} stands as running, and its process is gone"),
             Self::Unknown { run } => write!(f, "run {run} has a folder, and stands in no database"),
-            Self::Behind { path } => write!(f, "`{}` is not what the database of runs holds", path.display()),
+            Self::Behind { path } => write!(f, "`{}` is not what its database holds", path.display()),
         }
     }
 }
@@ -63,8 +65,8 @@ impl Home {
     /// Something cannot be read, for another reason than damage.
     pub fn state_problems(&self) -> Result<Vec<StateProblem>, HomeError> {
         self.check()?;
-        let mut problems: Vec<StateProblem> =
-            [self.damaged_runs()?, self.damaged_usage()?].into_iter().flatten().collect();
+        let of_databases = [self.damaged_runs()?, self.damaged_usage()?, self.metrics_problem()?];
+        let mut problems: Vec<StateProblem> = of_databases.into_iter().flatten().collect();
         let are_runs_damaged = problems.iter().any(|problem| match problem {
             StateProblem::Damaged { path, .. } => *path == self.runs_file(),
             _ => false,
@@ -92,7 +94,7 @@ impl Home {
     /// Mends what [`state_problems`](Self::state_problems) finds, and tells what it mended.
     ///
     /// A damaged database is put aside under a name with the time in it, never removed; the one of runs is made anew from
-    /// their folders. What an interrupted run has left running is ended. A folder that does not tell of its run stays as it
+    /// their folders, that of metrics begins anew. What an interrupted run has left running is ended. A folder that does not tell of its run stays as it
     /// is, and is found again.
     ///
     /// # Errors
@@ -114,6 +116,10 @@ impl Home {
                 StateProblem::Interrupted { .. } | StateProblem::Behind { .. } => {}
             }
             mended.push(problem.clone());
+        }
+        if mended.iter().any(|problem| self.is_of_metrics(problem)) {
+            let metrics = Arc::new(SqliteMetricsStore::at(self.metrics_file()));
+            State::of_home(self)?.show_metrics(metrics).await?;
         }
         if !mended.is_empty() && self.runs_file().exists() {
             let state = State::of_home(self)?;
@@ -144,6 +150,33 @@ impl Home {
             Ok(faults) => Ok(damage(path, faults)),
             Err(UsageError::Database(error)) => damage_or_error(path, error),
             Err(error) => Err(HomeError::Usage(Box::new(error))),
+        }
+    }
+
+    fn is_of_metrics(&self, problem: &StateProblem) -> bool {
+        match problem {
+            StateProblem::Damaged { path, .. } => *path == self.metrics_file(),
+            StateProblem::Behind { path } => *path == self.metrics_view_file(),
+            StateProblem::Interrupted { .. } | StateProblem::Unknown { .. } => false,
+        }
+    }
+
+    /// What is wrong with the database of metrics, or with its view.
+    fn metrics_problem(&self) -> Result<Option<StateProblem>, HomeError> {
+        let path = self.metrics_file();
+        if !path.exists() {
+            return Ok(None);
+        }
+        let store = SqliteMetricsStore::at(&path);
+        let look = || match store.check()? {
+            faults if faults.is_empty() => {
+                Ok(is_metrics_view_behind(self, &store)?.map(|path| StateProblem::Behind { path }))
+            }
+            faults => Ok(damage(path.clone(), faults)),
+        };
+        match look() {
+            Err(MetricsError::Database(error)) => damage_or_error(path, error),
+            looked => looked.map_err(|error| HomeError::Metrics(Box::new(error))),
         }
     }
 

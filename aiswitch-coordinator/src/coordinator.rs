@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aiswitch_agent::{Agent, AgentId, Driver, Guard, Limits, MARKER, PermissionMode, TaskError};
 use aiswitch_env::{Ambient, DataKeys, Environment, Origin, Preset, PresetName};
@@ -22,7 +23,7 @@ use crate::run_store::{RunStore, SqliteRunStore};
 use crate::state::{State, StateFiles};
 use crate::{
     Actor, Audit, AuditDecision, AuditEntry, Channel, Home, Order, Plan, PressureLimits, ProcessCollector,
-    RunError, RunEvent, RunId, RunReport,
+    RunError, RunEvent, RunId, RunReport, SAMPLE_EVERY_DEFAULT, SAMPLE_EVERY_MAX, SAMPLE_EVERY_MIN, Watch,
 };
 
 /// What runs plans: agents, presets, limits and a place to keep records.
@@ -47,6 +48,8 @@ pub struct Coordinator {
     collector: Option<Arc<dyn Collector>>,
     runs: Option<Arc<dyn RunStore>>,
     prices: Arc<PriceList>,
+    alerts: Arc<[Watch]>,
+    sample_every: SampleEvery,
 }
 
 /// Who calls, and what they are heard through.
@@ -54,6 +57,16 @@ pub struct Coordinator {
 pub(crate) struct Caller {
     pub(crate) actor: Actor,
     pub(crate) channel: Channel,
+}
+
+/// How often samples are kept.
+#[derive(Clone, Copy, Debug)]
+struct SampleEvery(Duration);
+
+impl Default for SampleEvery {
+    fn default() -> Self {
+        Self(SAMPLE_EVERY_DEFAULT)
+    }
 }
 
 /// The folder in which the system tells of itself.
@@ -169,6 +182,22 @@ impl Coordinator {
         self
     }
 
+    /// Keeps a sample so often instead of every 10 seconds: from [`SAMPLE_EVERY_MIN`] to [`SAMPLE_EVERY_MAX`].
+    #[must_use]
+    pub fn with_sample_every(mut self, every: Duration) -> Self {
+        self.sample_every = SampleEvery(every);
+        self
+    }
+
+    /// Watches each run by these rules, which judge what is kept in the store of [`with_metrics`](Self::with_metrics).
+    ///
+    /// What is known of other rules in that store is forgotten.
+    #[must_use]
+    pub fn with_alerts(mut self, alerts: impl IntoIterator<Item = Watch>) -> Self {
+        self.alerts = alerts.into_iter().collect();
+        self
+    }
+
     /// Keeps how each run is, and which of its agents work, in this store instead of the home's own `state/runs.db`.
     #[must_use]
     pub fn with_run_store(mut self, runs: Arc<dyn RunStore>) -> Self {
@@ -212,6 +241,7 @@ impl Coordinator {
         on_event: impl FnMut(&RunEvent) + Send,
     ) -> Result<RunReport, RunError> {
         let ready = self.ready(&plan)?;
+        self.check_watches()?;
         if let (Some(name), None, None) = (plan.locks.first(), &self.home, &self.locks) {
             return Err(RunError::NoLocks { name: name.clone() });
         }
@@ -244,6 +274,9 @@ impl Coordinator {
             metrics: self.metrics.clone(),
             collector: self.collector.clone().unwrap_or_else(|| Arc::new(ProcessCollector::new())),
             prices: Arc::clone(&self.prices),
+            sample_every: self.sample_every.0,
+            alerts: Arc::clone(&self.alerts),
+            command_environment: Environment::compose(&self.ambient, &[], None)?,
         };
         let mut run = Run::new(start, on_event);
         run.begin(locks.as_deref()).await?;
@@ -314,6 +347,22 @@ impl Coordinator {
             }
         });
         Ok(planned.collect())
+    }
+
+    /// Refuses rules of alerts that can never fire or have one name, and times between samples that cannot be.
+    fn check_watches(&self) -> Result<(), RunError> {
+        let every = self.sample_every.0;
+        if !(SAMPLE_EVERY_MIN..=SAMPLE_EVERY_MAX).contains(&every) {
+            return Err(RunError::SampleEvery { every });
+        }
+        for (place, watch) in self.alerts.iter().enumerate() {
+            let rule = || watch.rule.name.clone();
+            watch.check().map_err(|source| RunError::Watch { rule: rule(), source })?;
+            if self.alerts[..place].iter().any(|other| other.rule.name == watch.rule.name) {
+                return Err(RunError::DuplicateWatch { rule: rule() });
+            }
+        }
+        Ok(())
     }
 
     /// Refuses what the caller may not have done, and writes down what only the operator may.

@@ -1,6 +1,7 @@
 //! Why a run could not start, and why a home cannot be read or written.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use aiswitch_agent::AgentId;
 use aiswitch_env::{EnvError, PresetName};
@@ -8,7 +9,7 @@ use aiswitch_lock::database::DatabaseError;
 use aiswitch_lock::{LockError, LockName};
 use aiswitch_tokens::UsageError;
 
-use crate::{Actor, AuditFault, FileFault, RunId};
+use crate::{Actor, AuditFault, FileFault, RunId, SAMPLE_EVERY_MAX, SAMPLE_EVERY_MIN, WatchError};
 
 /// Why a run could not start. What goes wrong later is in the report.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,27 @@ pub enum RunError {
     DuplicateAgent {
         /// The name.
         name: AgentId,
+    },
+    /// A rule of alerts can never fire, or nobody can be told of it.
+    #[error("the rule of alerts `{rule}` cannot be used")]
+    Watch {
+        /// The rule.
+        rule: String,
+        /// Why.
+        #[source]
+        source: WatchError,
+    },
+    /// Two rules of alerts have one name.
+    #[error("two rules of alerts are called `{rule}`")]
+    DuplicateWatch {
+        /// The name.
+        rule: String,
+    },
+    /// A time between two samples is too short or too long.
+    #[error("a sample every {every:?} cannot be kept: it is {SAMPLE_EVERY_MIN:?} to {SAMPLE_EVERY_MAX:?}")]
+    SampleEvery {
+        /// The time.
+        every: Duration,
     },
     /// The prompt is empty, or white space alone.
     #[error("the prompt is empty")]
@@ -214,6 +236,9 @@ pub enum HomeError {
     /// What agents used cannot be read.
     #[error(transparent)]
     Usage(Box<aiswitch_tokens::UsageError>),
+    /// What was measured cannot be read.
+    #[error(transparent)]
+    Metrics(Box<aiswitch_metrics::MetricsError>),
     /// The database of runs cannot be used.
     #[error(transparent)]
     Database(Box<DatabaseError>),

@@ -5,7 +5,7 @@ use aiswitch_tokens::{Cost, Usage};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentReport, LockWait, RunId, RunMode, RunReport};
+use crate::{AgentReport, AlertReport, LockWait, RunId, RunMode, RunReport};
 
 /// The version of the form of events; within one, fields and types may be added, none changed.
 pub const EVENT_VERSION: u32 = 1;
@@ -65,9 +65,9 @@ pub enum RunEventKind {
         /// How it is.
         to: LifeState,
     },
-    /// An agent was paused, so that those before it in the plan have its memory's room.
+    /// An agent was paused: so that those before it in the plan have its memory's room, or since an alert fires.
     Paused {
-        /// How short memory is.
+        /// How short memory is, or which alert fires.
         reason: String,
     },
     /// An agent goes on.
@@ -134,6 +134,11 @@ pub enum RunEventKind {
     Unknown {
         /// The start of the line.
         line: String,
+    },
+    /// An alert fires, or is resolved; `agent` is whom it is about, if that is one of the run.
+    Alert {
+        /// The alert.
+        alert: AlertReport,
     },
     /// Something did not go as it should; the report has it too.
     Warning {

@@ -5,6 +5,7 @@ use aiswitch_env::{Redactor, RedactorStream};
 use aiswitch_tokens::{Cost, Usage};
 
 use crate::RunEventKind;
+use crate::figures::Reported;
 
 /// How much of what an agent says is kept for the case that it ends without an answer, in bytes.
 const PARTIAL_BYTES_MAX: usize = 1024 * 1024;
@@ -20,12 +21,14 @@ pub(crate) struct Heard {
     pub(crate) cost: Cost,
     pub(crate) unknown_lines: u64,
     pub(crate) memory_bytes_peak: Option<u64>,
+    pub(crate) reported: Reported,
 }
 
 impl Heard {
     /// Takes note of an event.
-    pub(crate) fn note(&mut self, event: &AgentEvent) {
+    pub(crate) fn note(&mut self, event: &AgentEvent, redactor: &Redactor) {
         match event {
+            AgentEvent::Measured { values } => self.reported.take(values, redactor),
             AgentEvent::Started { pid } => self.pid = Some(*pid),
             AgentEvent::Session { session_id, model } => {
                 self.session_id = session_id.clone().or(self.session_id.take());

@@ -25,6 +25,8 @@ pub(crate) const FOLDER_MODE: u32 = 0o700;
 /// state/env.json               which agent runs under which preset
 /// state/usage.db               what agents used
 /// state/tokens.json            a view of it: what each agent used in the last 24 hours
+/// state/metrics.db             what agents and the machine took and had, over time
+/// state/metrics.json           a view of it: the newest figure of each metric, and the sums of all time
 /// audit/audit.head             how far the audit log reaches
 /// audit/audit-NUMBER.jsonl     its lines, from this number on
 /// logs/coordinator.log          what happened over all runs, and coordinator-TIME.log.zst: what was put away
@@ -87,6 +89,11 @@ impl Home {
     /// A view: what each agent used in the last 24 hours. To change it changes nothing.
     pub fn tokens_file(&self) -> PathBuf {
         self.state_dir().join("tokens.json")
+    }
+
+    /// A view: the newest figure of each metric, and the sums of all time. To change it changes nothing.
+    pub fn metrics_view_file(&self) -> PathBuf {
+        self.state_dir().join("metrics.json")
     }
 
     /// What agents used, over all runs.

@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 mod aggregate;
+mod alert_command;
+mod alerts;
 mod audit;
 mod clock;
 mod collect;
@@ -9,12 +11,14 @@ mod coordinator;
 mod cut;
 mod error;
 mod event;
+mod figures;
 mod heard;
 mod held;
 mod home;
 mod journal;
 mod locks;
 mod log;
+mod measured;
 mod nearest;
 mod part;
 mod plan;
@@ -35,6 +39,7 @@ mod warm;
 
 pub use aggregate::{HAND_OVER_BYTES_MAX, aggregate_results, hand_over};
 pub use aiswitch_agent::chain;
+pub use alerts::{AlertAction, AlertReport, AlertSink, PAUSE_MAX_DEFAULT, Severity, Watch, WatchError};
 pub use audit::{
     AUDIT_FILE_BYTES_MAX, AUDIT_TEXT_BYTES_MAX, Actor, Audit, AuditBreak, AuditDecision, AuditEntry,
     AuditFault, AuditLine, AuditLog, AuditVerdict, Channel,
@@ -44,6 +49,7 @@ pub use consistency::StateProblem;
 pub use coordinator::{Coordinator, PlannedLaunch, PlannedVariable};
 pub use error::{HomeError, RunError};
 pub use event::{EVENT_VERSION, RunEvent, RunEventKind};
+pub use figures::{REPORTED_METRICS_MAX, metrics_methods};
 pub use held::{Kept, LimitReport};
 pub use home::Home;
 pub use journal::EVENTS_BYTES_MAX;
@@ -52,6 +58,7 @@ pub use log::{
     Expression, ExpressionError, LOG_LINE_BYTES_MAX, LogFollow, LogGuard, LogLayer, LogLevel, LogLimits,
     LogLine, LogPattern, LogQuery, LogRecord, LogSearch, LogSource, LogWriter, log_layer,
 };
+pub use measured::METRICS_SOURCES_SHOWN_MAX;
 pub use nearest::nearest;
 pub use part::ANSWER_BYTES_MAX;
 pub use plan::{
@@ -68,6 +75,7 @@ pub use run_store::{
     AgentRecord, MemoryRunStore, PROMPT_START_BYTES_MAX, RunRecordSummary, RunState, RunStore, SqliteRunStore,
 };
 pub use runs::{Events, Runs};
+pub use sampling::{SAMPLE_EVERY_DEFAULT, SAMPLE_EVERY_MAX, SAMPLE_EVERY_MIN};
 pub use state::TASKS_KEPT_MAX;
 
 pub use strict::{FileFault, HomeProblem, check_private};
@@ -86,7 +94,7 @@ pub use aiswitch_agent::{
 };
 pub use aiswitch_env::{Ambient, DataKeys, EnvSnapshot, Environment, Origin, Preset, PresetName, SnapshotId};
 pub use aiswitch_lock::{FileLockManager, LockManager, LockName, MemoryLockManager};
-pub use aiswitch_metrics::{Collector, MetricsStore};
+pub use aiswitch_metrics::{AlertCondition, AlertRule, Collector, MetricsStore};
 pub use aiswitch_tokens::{Cost, CostSource, CostSummary, NanoUsd, Usage, UsageStore, UsageSummary};
 pub use tokio_util::sync::CancellationToken;
 pub use used::RUN_USAGE_SOURCE;

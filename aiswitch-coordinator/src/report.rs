@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
-use crate::{Aggregate, LimitReport};
+use crate::{Aggregate, AlertReport, LimitReport};
 
 /// The version of the report's form; a field may be added within one version, none changed.
 pub const REPORT_VERSION: u32 = 1;
@@ -106,6 +106,9 @@ pub struct RunReport {
     pub totals: UsageSummary,
     /// The answers made one; `None` when no agent completed.
     pub answer: Option<Answer>,
+    /// The alerts that fired or were resolved while the run went on, and those that it acted upon.
+    #[serde(default)]
+    pub alerts: Vec<AlertReport>,
     /// What did not go as it should, beside the agents.
     pub warnings: Vec<String>,
 }
@@ -167,7 +170,7 @@ pub struct AgentReport {
     pub cost: Cost,
     /// What went wrong.
     pub error: Option<TaskError>,
-    /// Why the run did not let it work to its end, where it was cancelled, skipped or over its budget.
+    /// Why the run did not let it work to its end, where it was cancelled, by an alert too, skipped or over its budget.
     pub reason: Option<String>,
     /// What it was not allowed to do.
     pub denials: Vec<Denial>,
@@ -179,7 +182,7 @@ pub struct AgentReport {
     pub duration_ms: u64,
     /// How often its process was started again.
     pub restarts: u32,
-    /// How long it was paused since memory was short, in milliseconds; no time-out went on meanwhile.
+    /// How long it was paused since memory was short or an alert fired, in milliseconds; no time-out went on meanwhile.
     #[serde(default)]
     pub paused_ms: u64,
     /// Its process.
@@ -212,7 +215,7 @@ pub enum Outcome {
     Denied,
     /// It did not end in time, or gave no sign of life for too long.
     TimedOut,
-    /// The run was cancelled, or stopped after another agent's failure.
+    /// The run was cancelled, or stopped after another agent's failure, or an alert cancelled it.
     Cancelled,
     /// Its provider refused to answer more requests.
     RateLimited,

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aiswitch_agent::{AgentEvent, AgentId, Guard, Limits, MemoryReading, Pace, PermissionMode};
-use aiswitch_env::{Redactor, RedactorStream};
+use aiswitch_env::{Environment, Redactor, RedactorStream};
 use aiswitch_lock::LockGuard;
-use aiswitch_metrics::{Collector, MetricsError, MetricsStore, Stored};
+use aiswitch_metrics::{Collector, MetricsStore};
 use aiswitch_tokens::{Cost, CostSource, NanoUsd, PriceList, ReservationId, UsageStore};
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
@@ -17,6 +17,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
+use crate::alert_command::CommandPlace;
 use crate::audit::RunAudit;
 use crate::chain;
 use crate::clock;
@@ -30,20 +31,26 @@ use crate::pressure::Gauge;
 use crate::process_mark::ProcessMark;
 use crate::ready::Ready;
 use crate::run_store::prompt_start;
-use crate::sampling::{Sampling, told};
+use crate::sampling::Sampling;
 use crate::state::State;
 use crate::used::record_of;
 use crate::warm::Pool;
 use crate::{
     AgentRecord, AgentReport, OnFailure, Order, Outcome, Plan, PressureLimits, RunEvent, RunEventKind, RunId,
-    RunMode, RunRecordSummary, RunReport, RunState,
+    RunMode, RunRecordSummary, RunReport, RunState, Watch,
 };
 
+mod alerts;
 mod begin;
 mod budget;
 mod finish;
+mod measure;
 mod memory;
+mod pause;
 mod start;
+
+use alerts::Alerts;
+use pause::Hold;
 
 /// How often the loop looks at what the agents take of the machine, and writes the state files if need be.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -81,6 +88,11 @@ pub(crate) struct Start<'a> {
     /// Where what they take of the machine is kept.
     pub(crate) metrics: Option<Arc<dyn MetricsStore>>,
     pub(crate) collector: Arc<dyn Collector>,
+    /// How often a sample is kept.
+    pub(crate) sample_every: Duration,
+    /// What is watched for, and what the commands of alerts may know.
+    pub(crate) alerts: Arc<[Watch]>,
+    pub(crate) command_environment: Environment,
     /// What tokens cost whose cost an agent does not tell.
     pub(crate) prices: Arc<PriceList>,
 }
@@ -115,6 +127,7 @@ pub(crate) struct Run<'a, F> {
     saves: JoinSet<Result<Vec<String>, HomeError>>,
     state_changed: bool,
     sampling: Sampling,
+    alerts: Alerts,
     seq: u64,
     warnings: Vec<String>,
     /// How short memory is.
@@ -157,8 +170,13 @@ struct Slot {
     heard: Heard,
     started: Option<(Instant, DateTime<Utc>)>,
     restarts: u32,
-    /// What pauses it, once it has started.
+    /// What pauses and what cancels its part, once it has started.
     pace: Option<Pace>,
+    cancel: Option<CancellationToken>,
+    /// Why it alone was cancelled.
+    cancelled_for: Option<String>,
+    /// Why it is paused.
+    holds: Vec<Hold>,
     paused_at: Option<Instant>,
     paused_ms: u64,
     /// Why it was paused last.
@@ -182,6 +200,9 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
                 started: None,
                 restarts: 0,
                 pace: None,
+                cancel: None,
+                cancelled_for: None,
+                holds: Vec::new(),
                 paused_at: None,
                 paused_ms: 0,
                 paused_for: String::new(),
@@ -206,7 +227,13 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
             held: Vec::new(),
             saves: JoinSet::new(),
             state_changed: false,
-            sampling: Sampling::new(&*start.collector, start.metrics.clone(), start.ready.agents.len()),
+            sampling: Sampling::new(&start),
+            alerts: Alerts::new(CommandPlace {
+                run: start.id,
+                cwd: start.ready.cwd.clone(),
+                environment: start.command_environment.clone(),
+                guard: start.guard.clone(),
+            }),
             seq: 0,
             warnings: Vec::new(),
             gauge: Gauge::at(&start.pressure, MemoryReading::read(&start.proc)),
@@ -225,6 +252,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         for warning in std::mem::take(&mut self.start.ready.warnings) {
             self.warn(warning);
         }
+        self.begin_alerts().await;
         let mut look = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(EVENTS_PER_TURN);
@@ -238,11 +266,14 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
                 biased;
                 _ = look.tick() => {
                     self.look();
+                    self.end_long_pauses();
+                    self.keep_paused();
                     self.mind_memory();
                 }
                 _ = self.hearing.recv_many(&mut batch, EVENTS_PER_TURN) => {}
                 Some(saved) = self.saves.join_next() => self.saved(saved),
                 Some(written) = self.sampling.written() => self.sampled(written),
+                Some(ended) = self.alerts.commands.ended() => self.command_ended(ended),
                 Some(written) = audited(&mut self.start.records) => self.audited(written),
                 Some(retired) = self.ends.join_next() => self.retired(retired),
                 Some(ended) = self.parts.join_next_with_id() => self.collect(ended),
@@ -261,7 +292,11 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
     fn hear(&mut self, index: usize, event: AgentEvent) {
         let id = self.id(index);
         let slot = &mut self.slots[index];
-        slot.heard.note(&event);
+        slot.heard.note(&event, &slot.redactor);
+        if let AgentEvent::Queried { names, reply } = event {
+            slot.heard.reported.answer(self.start.metrics.as_ref(), &id, names, reply);
+            return;
+        }
         self.state_changed |= matches!(event, AgentEvent::Started { .. });
         match kind_of(event, &slot.redactor, &mut slot.output) {
             Told::Event(kind) => {
@@ -333,6 +368,10 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         }
         self.note_unpriced(&report);
         self.sampling.add_end(index, &report, clock::now());
+        self.add_reported(index);
+        if let Some(problem) = self.slots[index].heard.reported.problem(&report.id) {
+            self.warn(problem);
+        }
         self.slots[index].report = Some(report.clone());
         self.state_changed = true;
         if let Some(records) = &self.start.records {
@@ -368,7 +407,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
     fn report(&self, index: usize, Verdict { outcome, error, result }: Verdict) -> AgentReport {
         let ready = &self.start.ready.agents[index];
         let profile = ready.agent.profile();
-        let Slot { redactor, heard, started, restarts, paused_ms, .. } = &self.slots[index];
+        let Slot { redactor, heard, started, restarts, paused_ms, cancelled_for, .. } = &self.slots[index];
         let masked = |text: &str| redactor.redact(text).into_owned();
         let result = result.as_ref();
         let partial = (outcome != Outcome::Completed && !heard.text.is_empty()).then_some(&heard.text);
@@ -392,7 +431,10 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
                 known => known,
             },
             error: error.map(|error| with_hint(error, profile)).map(|error| masked_error(error, redactor)),
-            reason: self.halt.as_ref().filter(|_| halted).map(Halt::reason),
+            reason: cancelled_for
+                .clone()
+                .filter(|_| outcome == Outcome::Cancelled)
+                .or_else(|| self.halt.as_ref().filter(|_| halted).map(Halt::reason)),
             denials: result
                 .map(|result| result.denials.iter().map(|denial| masked_denial(denial, redactor)).collect())
                 .unwrap_or_default(),
@@ -421,6 +463,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
                 self.sampling.add_agent(place, ready.id().as_ref(), slot.heard.usage, now);
             }
         }
+        (0..self.slots.len()).for_each(|index| self.add_reported(index));
         if is_sample_due {
             self.sampling.add_system(now);
         }
@@ -457,21 +500,6 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         };
         for warning in warnings {
             self.warn(warning);
-        }
-    }
-
-    fn sampled(&mut self, written: Result<Result<Stored, MetricsError>, JoinError>) {
-        let problem = match written {
-            Ok(Ok(stored)) => told(stored.rejected),
-            Ok(Err(error)) => {
-                Some(format!("what the agents took of the machine is not kept: {}", chain(&error)))
-            }
-            Err(error) => {
-                Some(format!("what the agents took of the machine is not kept: {}", panic_message(error)))
-            }
-        };
-        if let Some(problem) = problem {
-            self.warn(problem);
         }
     }
 

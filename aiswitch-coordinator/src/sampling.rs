@@ -4,17 +4,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aiswitch_metrics::{
-    AgentSample, AgentStatus, Collector, MetricsError, MetricsStore, Rejected, SampleBatch, Stored,
+    AgentSample, AgentStatus, AlertRule, Collector, Judged, MetricsError, MetricsStore, Rejected, Sample,
+    SampleBatch, Stored, forget_alerts, judge_alerts,
 };
 use aiswitch_tokens::Usage;
 use chrono::{DateTime, Utc};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
+use crate::run::Start;
 use crate::{AgentReport, Outcome};
 
 /// How often a sample of each agent and of the machine is kept; looks are more frequent, and a sample has their mean.
-const SAMPLE_EVERY: Duration = Duration::from_secs(10);
+pub const SAMPLE_EVERY_DEFAULT: Duration = Duration::from_secs(10);
+
+/// The shortest time between two samples: that between two looks.
+pub const SAMPLE_EVERY_MIN: Duration = Duration::from_secs(1);
+
+/// The longest time between two samples: far less than that after which a figure says nothing any more.
+pub const SAMPLE_EVERY_MAX: Duration = Duration::from_mins(1);
 
 /// How often the store lets go of what is too old, beside once a run.
 const FORGET_EVERY: Duration = Duration::from_hours(1);
@@ -28,9 +36,20 @@ pub(crate) struct Sampling {
     agents: Vec<Seen>,
     sampled: Instant,
     forgotten: Option<Instant>,
+    every: Duration,
+    /// The rules of alerts, by which samples and the time are judged.
+    rules: Arc<[AlertRule]>,
+    judged: Instant,
     batch: SampleBatch,
     /// At most one, so that batches are written in their order.
-    writes: JoinSet<Result<Stored, MetricsError>>,
+    writes: JoinSet<Written>,
+}
+
+/// What became of samples, and what they say.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub(crate) stored: Result<Stored, MetricsError>,
+    pub(crate) judged: Judged,
 }
 
 /// What was seen of an agent since its last sample.
@@ -69,15 +88,14 @@ impl Seen {
 }
 
 impl Sampling {
-    pub(crate) fn new(
-        collector: &dyn Collector,
-        store: Option<Arc<dyn MetricsStore>>,
-        agents: usize,
-    ) -> Self {
+    pub(crate) fn new(start: &Start<'_>) -> Self {
         Self {
-            collector: collector.fresh(),
-            store,
-            agents: (0..agents).map(|_| Seen::default()).collect(),
+            collector: start.collector.fresh(),
+            store: start.metrics.clone(),
+            agents: start.ready.agents.iter().map(|_| Seen::default()).collect(),
+            every: start.sample_every,
+            rules: start.alerts.iter().map(|watch| watch.rule.clone()).collect(),
+            judged: Instant::now(),
             sampled: Instant::now(),
             forgotten: None,
             batch: SampleBatch::new(),
@@ -99,7 +117,7 @@ impl Sampling {
 
     /// Whether a sample of each agent is due, which then are to be added.
     pub(crate) fn is_due(&mut self) -> bool {
-        let is_due = self.store.is_some() && self.sampled.elapsed() >= SAMPLE_EVERY;
+        let is_due = self.store.is_some() && self.sampled.elapsed() >= self.every;
         if is_due {
             self.sampled = Instant::now();
         }
@@ -128,6 +146,13 @@ impl Sampling {
         self.batch.add(sample.into(), std::time::Instant::now());
     }
 
+    /// Adds a sample that an agent has taken itself.
+    pub(crate) fn add(&mut self, sample: Sample) {
+        if self.store.is_some() {
+            self.batch.add(sample, std::time::Instant::now());
+        }
+    }
+
     /// Adds a sample of the machine.
     pub(crate) fn add_system(&mut self, now: DateTime<Utc>) {
         if self.store.is_some()
@@ -137,24 +162,37 @@ impl Sampling {
         }
     }
 
+    /// Starts to look which alerts fire, and lets go of what is known of rules that are gone.
+    pub(crate) fn begin(&mut self, now: DateTime<Utc>) {
+        let Some(store) = self.store.clone().filter(|_| !self.rules.is_empty()) else { return };
+        let rules = Arc::clone(&self.rules);
+        self.writes.spawn_blocking(move || {
+            let stored = forget_alerts(&*store, &rules).map(|()| Stored::default());
+            Written { stored, judged: judge_alerts(&*store, &rules, &[], now) }
+        });
+    }
+
     /// Starts writing the samples that are due, all of them at the end, unless others are still being written.
     pub(crate) fn write(&mut self, is_end: bool, now: DateTime<Utc>) {
         let Some(store) = self.store.clone().filter(|_| self.writes.is_empty()) else { return };
         let samples =
             if is_end { self.batch.take_all() } else { self.batch.take_due(std::time::Instant::now()) };
-        if samples.is_empty() {
+        // Where nothing is measured, time goes by all the same.
+        let is_judge_due = !self.rules.is_empty() && self.judged.elapsed() >= self.every;
+        if samples.is_empty() && !is_judge_due {
             return;
         }
+        self.judged = Instant::now();
         let forgets = self.forgotten.is_none_or(|at| at.elapsed() >= FORGET_EVERY);
         if forgets {
             self.forgotten = Some(Instant::now());
         }
+        let rules = Arc::clone(&self.rules);
         self.writes.spawn_blocking(move || {
-            let stored = store.store_metrics(&samples, now)?;
-            if forgets {
-                store.forget(now)?;
-            }
-            Ok(stored)
+            let kept = store.store_metrics(&samples, now);
+            let stored =
+                kept.and_then(|stored| if forgets { store.forget(now).map(|_| stored) } else { Ok(stored) });
+            Written { stored, judged: judge_alerts(&*store, &rules, &samples, now) }
         });
     }
 
@@ -162,7 +200,7 @@ impl Sampling {
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
-    pub(crate) async fn written(&mut self) -> Option<Result<Result<Stored, MetricsError>, JoinError>> {
+    pub(crate) async fn written(&mut self) -> Option<Result<Written, JoinError>> {
         self.writes.join_next().await
     }
 

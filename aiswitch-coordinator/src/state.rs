@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use aiswitch_agent::reclaim;
 use aiswitch_lock::{FileLockManager, LockManager, LockName, LockOptions, replace_file};
+use aiswitch_metrics::{MetricsError, MetricsStore};
 use aiswitch_tokens::UsageStore;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::HomeError;
 use crate::home::FILE_MODE;
+use crate::measured::measured;
 use crate::run_store::{AgentRecord, RunRecordSummary, RunStore, SqliteRunStore};
 use crate::used::used_lately;
 use crate::{Home, RunId, chain, clock};
@@ -95,22 +97,36 @@ impl State {
         }
     }
 
-    /// Has `tokens.json` show what each agent used lately; tells what could not be shown.
+    /// Has `tokens.json` show what each agent used lately; names it if it was damaged before.
     ///
     /// # Cancel safety
     /// What was begun is done to its end.
-    pub(crate) async fn show_usage(self, usage: Arc<dyn UsageStore>) -> Option<String> {
-        let files = self.files?;
+    pub(crate) async fn show_usage(self, usage: Arc<dyn UsageStore>) -> Result<Option<Replaced>, HomeError> {
+        let Some(files) = self.files else { return Ok(None) };
         // The store is read with the lock, so that a view never goes back.
-        let shown = files.locked(move |home| {
+        let write = move |home: &Home| {
             let used = used_lately(usage.as_ref(), clock::now())
                 .map_err(|error| HomeError::Usage(Box::new(error)))?;
             write_view(&home.tokens_file(), "agents", &value(&used))
-        });
-        match shown.await {
-            Ok(replaced) => replaced.map(|replaced| replaced.to_string()),
-            Err(error) => Some(format!("the views of the state are not written: {}", chain(&error))),
-        }
+        };
+        files.locked(write).await
+    }
+
+    /// Has `metrics.json` show what was measured up to now; names it if it was damaged before.
+    ///
+    /// # Cancel safety
+    /// What was begun is done to its end.
+    pub(crate) async fn show_metrics(
+        self,
+        metrics: Arc<dyn MetricsStore>,
+    ) -> Result<Option<Replaced>, HomeError> {
+        let Some(files) = self.files else { return Ok(None) };
+        let write = move |home: &Home| {
+            let (path, name, list) =
+                shown_metrics(home, metrics.as_ref()).map_err(|error| HomeError::Metrics(Box::new(error)))?;
+            write_view(&path, name, &list)
+        };
+        files.locked(write).await
     }
 
     /// Keeps what one run has to say, and shows it; tells what could not be shown.
@@ -125,10 +141,7 @@ impl State {
         let store = Arc::clone(&self.store);
         on_a_thread(move || store.save(&run, &agents)).await?;
         let Some(files) = self.files else { return Ok(Vec::new()) };
-        Ok(match files.refresh(self.store).await {
-            Ok(replaced) => replaced.iter().map(Replaced::to_string).collect(),
-            Err(error) => vec![format!("the views of the state are not written: {}", chain(&error))],
-        })
+        Ok(told_of(files.refresh(self.store).await))
     }
 }
 
@@ -168,7 +181,15 @@ pub(crate) async fn on_a_thread<T: Send + 'static>(
     }
 }
 
-/// Has every view show what the store holds; names those that were damaged before.
+/// What to tell of views that were written, or could not be.
+pub(crate) fn told_of(shown: Result<impl IntoIterator<Item = Replaced>, HomeError>) -> Vec<String> {
+    match shown {
+        Ok(replaced) => replaced.into_iter().map(|replaced| replaced.to_string()).collect(),
+        Err(error) => vec![format!("the views of the state are not written: {}", chain(&error))],
+    }
+}
+
+/// Has every view of runs show what the store holds; names those that were damaged before.
 fn show(home: &Home, store: &dyn RunStore) -> Result<Vec<Replaced>, HomeError> {
     let mut replaced = Vec::new();
     for (path, name, list) in shown(home, store)? {
@@ -177,18 +198,41 @@ fn show(home: &Home, store: &dyn RunStore) -> Result<Vec<Replaced>, HomeError> {
     Ok(replaced)
 }
 
-/// The views that are there and do not show what the store holds.
+/// The views of runs that are there and do not show what the store holds.
 pub(crate) fn are_views_behind(home: &Home, store: &dyn RunStore) -> Result<Vec<PathBuf>, HomeError> {
-    let is_behind = |(path, name, list): &(PathBuf, &str, Value)| match View::read(path) {
-        Ok(Some(view)) => view.v <= VIEW_VERSION && view.lists.get(*name) != Some(list),
-        Ok(None) => false,
-        Err(_) => true,
-    };
     Ok(shown(home, store)?.into_iter().filter(is_behind).map(|(path, ..)| path).collect())
 }
 
-/// What each view is to show: its file, the name of its list, and the list.
-fn shown(home: &Home, store: &dyn RunStore) -> Result<[(PathBuf, &'static str, Value); 2], HomeError> {
+/// The view of metrics, if it is there and does not show what the store holds.
+pub(crate) fn is_metrics_view_behind(
+    home: &Home,
+    store: &dyn MetricsStore,
+) -> Result<Option<PathBuf>, MetricsError> {
+    let shown = shown_metrics(home, store)?;
+    Ok(is_behind(&shown).then_some(shown.0))
+}
+
+fn is_behind((path, name, list): &Shown) -> bool {
+    match View::read(path) {
+        Ok(Some(view)) => view.v <= VIEW_VERSION && view.lists.get(*name) != Some(&as_read(list)),
+        Ok(None) => false,
+        Err(_) => true,
+    }
+}
+
+/// A list as a reader of its file has it: the last digit of a figure may be another.
+fn as_read(list: &Value) -> Value {
+    serde_json::from_str(&list.to_string()).expect("what was written as JSON is JSON")
+}
+
+/// What a view is to show: its file, the name of its list, and the list.
+type Shown = (PathBuf, &'static str, Value);
+
+fn shown_metrics(home: &Home, store: &dyn MetricsStore) -> Result<Shown, MetricsError> {
+    Ok((home.metrics_view_file(), "metrics", value(&measured(store)?)))
+}
+
+fn shown(home: &Home, store: &dyn RunStore) -> Result<[Shown; 2], HomeError> {
     let mut tasks = store.runs(TASKS_KEPT_MAX)?;
     tasks.reverse();
     let mut agents = store.agents()?;
@@ -249,7 +293,7 @@ fn write_view(path: &Path, name: &str, list: &Value) -> Result<Option<Replaced>,
         Ok(Some(View { v: version, .. })) if version > VIEW_VERSION => {
             return Err(HomeError::Version { path: path.to_owned(), version });
         }
-        Ok(Some(view)) if view.lists.get(name) == Some(list) => return Ok(None),
+        Ok(Some(view)) if view.lists.get(name) == Some(&as_read(list)) => return Ok(None),
         Ok(Some(view)) => (view.generation, None),
         Err(HomeError::Damaged { path, line, .. }) => (0, Some(Replaced { path, line })),
         Err(error) => return Err(error),

@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+mod alert;
+mod alert_notes;
+mod alert_state;
 mod anomaly;
 mod anomaly_view;
 mod batch;
@@ -17,6 +20,11 @@ mod summary;
 #[cfg(target_os = "linux")]
 mod system;
 
+pub use alert::{
+    ALERT_NAME_BYTES_MAX, ALERT_SPAN_MAX, AlertCondition, AlertRule, AlertRuleError, AlertState,
+};
+pub use alert_notes::{Judged, alerts, forget_alerts, judge_alerts};
+pub use alert_state::{ALERT_SOURCES_MAX, Alert, STALE_AFTER};
 pub use anomaly::{AnomalyDetector, EVENT_SAMPLES, VALUE_MAX, Verdict, WARM_UP_SAMPLES};
 pub use batch::{BATCH_SAMPLES, BATCH_WAIT, SampleBatch, WAITING_SAMPLES_MAX};
 pub use collector::{Collector, RecordedCollector};

@@ -17,6 +17,16 @@ pub enum MetricKind {
     Count,
 }
 
+impl MetricKind {
+    /// Its name in reports: `gauge` or `count`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gauge => "gauge",
+            Self::Count => "count",
+        }
+    }
+}
+
 /// One row of the table of known metrics. Its place is its number in stores: rows are only ever added at the end.
 struct Known {
     name: &'static str,

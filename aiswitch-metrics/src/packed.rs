@@ -6,6 +6,8 @@
 //! sign. A figure that is a whole number of thousandths is told by its distance to the newest (the sum: to as many times the
 //! newest), doubled; any other by a 1 and its eight bytes.
 
+use aiswitch_lock::database::{put_varint, take_varint};
+
 use crate::summary::{Bucket, Summary};
 
 /// Thousandths beyond this are not told exactly by a figure.
@@ -22,9 +24,12 @@ pub(crate) fn pack(bucket: &Bucket, start_ms: i64) -> Vec<u8> {
         let sum_near = times(near, summary.n);
         let is_flat = [summary.min, summary.max].map(f64::to_bits) == [summary.last.to_bits(); 2]
             && sum_near.is_some_and(|near| of_thousandths(near).to_bits() == summary.sum.to_bits());
-        put(&mut bytes, u64::from(*number));
-        put(&mut bytes, summary.n << 2 | u64::from(!summary.sizes.is_empty()) << 1 | u64::from(is_flat));
-        put(&mut bytes, zigzag(summary.last_ms - before_ms));
+        put_varint(&mut bytes, u64::from(*number));
+        put_varint(
+            &mut bytes,
+            summary.n << 2 | u64::from(!summary.sizes.is_empty()) << 1 | u64::from(is_flat),
+        );
+        put_varint(&mut bytes, zigzag(summary.last_ms - before_ms));
         before_ms = summary.last_ms;
         put_figure(&mut bytes, summary.last, Some(0));
         if !is_flat {
@@ -33,11 +38,11 @@ pub(crate) fn pack(bucket: &Bucket, start_ms: i64) -> Vec<u8> {
             put_figure(&mut bytes, summary.sum, sum_near);
         }
         if !summary.sizes.is_empty() {
-            put(&mut bytes, summary.sizes.len() as u64);
+            put_varint(&mut bytes, summary.sizes.len() as u64);
             let mut before = 0;
             for (size, count) in &summary.sizes {
-                put(&mut bytes, size - before);
-                put(&mut bytes, *count);
+                put_varint(&mut bytes, size - before);
+                put_varint(&mut bytes, *count);
                 before = *size;
             }
         }
@@ -45,43 +50,53 @@ pub(crate) fn pack(bucket: &Bucket, start_ms: i64) -> Vec<u8> {
     bytes
 }
 
-/// The bucket that was packed, of the metrics that are wanted; `None` if it is damaged.
-pub(crate) fn unpack(bytes: &[u8], start_ms: i64, wanted: impl Fn(u32) -> bool) -> Option<Bucket> {
-    let mut rest = bytes;
+/// The bucket that was packed; `None` if it is damaged.
+pub(crate) fn unpack(bytes: &[u8], start_ms: i64) -> Option<Bucket> {
     let mut summaries = Vec::with_capacity(METRICS_USUAL);
+    unpack_each(bytes, start_ms, None, &mut |number, summary| summaries.push((number, summary.clone())))?;
+    Some(Bucket::in_order(summaries))
+}
+
+/// Hands out the summaries that were packed, of all metrics or of one; `None` if they are damaged.
+pub(crate) fn unpack_each(
+    bytes: &[u8],
+    start_ms: i64,
+    wanted: Option<u32>,
+    each: &mut dyn FnMut(u32, &Summary),
+) -> Option<()> {
+    let mut rest = bytes;
     let (mut last_ms, mut number_min) = (start_ms, 0);
+    // One for all of them: only response times need memory of their own.
+    let mut summary = Summary::of(0.0, 0);
     while !rest.is_empty() {
-        let number = u32::try_from(take(&mut rest)?).ok().filter(|number| *number >= number_min)?;
+        let number = u32::try_from(take_varint(&mut rest)?).ok().filter(|number| *number >= number_min)?;
         number_min = number.checked_add(1)?;
-        let count = take(&mut rest)?;
+        let count = take_varint(&mut rest)?;
         let (n, has_sizes, is_flat) = (count >> 2, count & 2 != 0, count & 1 != 0);
-        last_ms = last_ms.checked_add(unzigzag(take(&mut rest)?))?;
-        let last = take_figure(&mut rest, Some(0))?;
-        let mut summary = Summary { n: (n > 0).then_some(n)?, ..Summary::of(last, last_ms) };
-        let near = thousandths(last);
+        last_ms = last_ms.checked_add(unzigzag(take_varint(&mut rest)?))?;
+        let (last, near) = take_figure(&mut rest, Some(0))?;
+        (summary.n, summary.last, summary.last_ms) = ((n > 0).then_some(n)?, last, last_ms);
         if is_flat {
+            (summary.min, summary.max) = (last, last);
             summary.sum = of_thousandths(times(near, n)?);
         } else {
-            summary.min = take_figure(&mut rest, near)?;
-            summary.max = take_figure(&mut rest, near)?;
-            summary.sum = take_figure(&mut rest, times(near, n))?;
+            summary.min = take_figure(&mut rest, near)?.0;
+            summary.max = take_figure(&mut rest, near)?.0;
+            summary.sum = take_figure(&mut rest, times(near, n))?.0;
         }
-        let is_wanted = wanted(number);
+        summary.sizes.clear();
         if has_sizes {
             let mut size = 0_u64;
-            for _ in 0..take(&mut rest)? {
-                size = size.checked_add(take(&mut rest)?)?;
-                let count = take(&mut rest)?;
-                if is_wanted {
-                    summary.sizes.push((size, count));
-                }
+            for _ in 0..take_varint(&mut rest)? {
+                size = size.checked_add(take_varint(&mut rest)?)?;
+                summary.sizes.push((size, take_varint(&mut rest)?));
             }
         }
-        if is_wanted {
-            summaries.push((number, summary));
+        if wanted.is_none_or(|wanted| wanted == number) {
+            each(number, &summary);
         }
     }
-    Some(Bucket::in_order(summaries))
+    Some(())
 }
 
 /// A figure in thousandths, if it is a whole number of them.
@@ -112,22 +127,23 @@ fn put_figure(bytes: &mut Vec<u8>, figure: f64, near: Option<i64>) {
     let whole = thousandths(figure).zip(near).and_then(|(whole, near)| whole.checked_sub(near));
     // Doubled below, which must fit.
     if let Some(distance) = whole.filter(|distance| distance.unsigned_abs() < 1 << 61) {
-        put(bytes, zigzag(distance) << 1);
+        put_varint(bytes, zigzag(distance) << 1);
     } else {
-        put(bytes, 1);
+        put_varint(bytes, 1);
         bytes.extend_from_slice(&figure.to_le_bytes());
     }
 }
 
-fn take_figure(rest: &mut &[u8], near: Option<i64>) -> Option<f64> {
-    let told = take(rest)?;
+/// A figure, and its thousandths if it is told by them.
+fn take_figure(rest: &mut &[u8], near: Option<i64>) -> Option<(f64, Option<i64>)> {
+    let told = take_varint(rest)?;
     if told == 1 {
         let (eight, after) = rest.split_first_chunk::<8>()?;
         *rest = after;
-        return Some(f64::from_le_bytes(*eight));
+        return Some((f64::from_le_bytes(*eight), None));
     }
     let whole = near?.checked_add(unzigzag(told >> 1)).filter(|_| told & 1 == 0)?;
-    Some(of_thousandths(whole))
+    Some((of_thousandths(whole), Some(whole)))
 }
 
 fn zigzag(number: i64) -> u64 {
@@ -136,27 +152,6 @@ fn zigzag(number: i64) -> u64 {
 
 fn unzigzag(number: u64) -> i64 {
     (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
-}
-
-fn put(bytes: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        bytes.push(number.to_le_bytes()[0] | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number.to_le_bytes()[0]);
-}
-
-fn take(rest: &mut &[u8]) -> Option<u64> {
-    let mut number = 0_u64;
-    for place in 0..10 {
-        let (byte, after) = rest.split_first()?;
-        *rest = after;
-        number |= u64::from(byte & 0x7F).checked_shl(7 * place)?;
-        if byte & 0x80 == 0 {
-            return Some(number);
-        }
-    }
-    None
 }
 
 #[cfg(test)]
@@ -189,13 +184,13 @@ mod tests {
                 (number, summary)
             });
             let bucket = Bucket::of(summaries.collect());
-            let unpacked = unpack(&pack(&bucket, 1_000), 1_000, |_| true).expect("it is whole");
+            let unpacked = unpack(&pack(&bucket, 1_000), 1_000).expect("it is whole");
             prop_assert_eq!(format!("{unpacked:?}"), format!("{bucket:?}"));
         }
 
         #[test]
         fn bytes_of_any_kind_are_a_bucket_or_damaged(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            drop(unpack(&bytes, 0, |_| true));
+            drop(unpack(&bytes, 0));
         }
     }
 

@@ -40,10 +40,11 @@ const TREND_STEPS_MIN: usize = 3;
 impl Series {
     /// All steps together; `None` if nothing was measured.
     pub fn total(&self) -> Option<Summary> {
-        self.steps.iter().flatten().cloned().reduce(|mut total, step| {
-            total.merge(&step);
-            total
-        })
+        let mut steps = self.steps.iter().flatten();
+        let mut total = steps.next()?.clone();
+        steps.for_each(|step| total.merge_loosely(step));
+        total.tidy();
+        Some(total)
     }
 
     /// What a step tells in one figure: the sum of a count, the mean of a gauge; `None` in a gap.
@@ -75,6 +76,15 @@ impl Series {
         let end = (self.steps.len() - 1) as f64 * hours;
         Some(Trend { per_hour, at_end: start + per_hour * end })
     }
+
+    /// How much the trend changes the figure, from the first step that has one to the last.
+    #[expect(clippy::cast_precision_loss, reason = "there are at most `STEPS_MAX` steps")]
+    pub fn change(&self) -> Option<f64> {
+        let first = self.steps.iter().position(Option::is_some)?;
+        let last = self.steps.iter().rposition(Option::is_some)?;
+        let hours = (last - first) as f64 * self.step.as_seconds_f64() / 3_600.0;
+        self.trend().map(|trend| trend.per_hour * hours)
+    }
 }
 
 fn median(mut figures: Vec<f64>) -> Option<f64> {
@@ -104,8 +114,8 @@ pub fn series(
     };
     let step_ms = query.step.num_milliseconds();
     let mut found: Vec<(Source, Vec<Series>)> = Vec::new();
-    // Where the point before belonged: the next is often of the same source and step.
-    let (mut place, mut step, mut step_at) = (0, 0, None);
+    // Where the point before belonged: the next is often of the same source and step, and the metric behind it.
+    let (mut place, mut step, mut step_at, mut behind) = (0, 0, None, 0);
     store.points(&wanted, &mut |point| {
         if found.get(place).is_none_or(|(source, _)| source != point.source) {
             place = found.iter().position(|(source, _)| source == point.source).unwrap_or_else(|| {
@@ -118,8 +128,10 @@ pub fn series(
             step = usize::try_from(number).unwrap_or(usize::MAX);
         }
         let own = &mut found[place].1;
+        let is_its = |series: &Series| series.metric == *point.metric;
+        let guess = own.get(behind).is_some_and(is_its).then_some(behind);
         // A source has few metrics.
-        let series = own.iter().position(|series| series.metric == *point.metric).unwrap_or_else(|| {
+        let series = guess.or_else(|| own.iter().position(is_its)).unwrap_or_else(|| {
             own.push(Series {
                 source: point.source.clone(),
                 metric: point.metric.clone(),
@@ -129,14 +141,16 @@ pub fn series(
             });
             own.len() - 1
         });
+        behind = series + 1;
         match own[series].steps.get_mut(step) {
-            Some(Some(step)) => step.merge(point.summary),
+            Some(Some(step)) => step.merge_loosely(point.summary),
             Some(none) => *none = Some(point.summary.clone()),
             // No store tells what was not asked for.
             None => {}
         }
     })?;
     let mut series: Vec<Series> = found.into_iter().flat_map(|(_, own)| own).collect();
+    series.iter_mut().flat_map(|series| &mut series.steps).flatten().for_each(Summary::tidy);
     series.sort_by(|left, right| (&left.source, &left.metric).cmp(&(&right.source, &right.metric)));
     Ok(series)
 }

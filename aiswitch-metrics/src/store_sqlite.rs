@@ -4,18 +4,21 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use aiswitch_lock::database::{Database, Schema};
+use aiswitch_lock::database::{Database, Schema, damaged};
 use aiswitch_lock::rusqlite::{self, OptionalExtension as _, Transaction, params};
 use chrono::{DateTime, Utc};
 
 use crate::metric::OTHER_NUMBER_MIN;
-use crate::packed::{pack, unpack};
+use crate::packed::{pack, unpack, unpack_each};
 use crate::store::{Checked, Level, OTHER_METRICS_MAX, SOURCES_MAX, check};
 use crate::summary::Bucket;
-use crate::{Metric, MetricsError, MetricsStore, Point, Sample, SampleQuery, Source, Stored};
+use crate::{Metric, MetricsError, MetricsStore, Point, Sample, SampleQuery, Source, Stored, Summary};
 
 /// How many samples are written in one transaction.
 const BATCH: usize = 5_000;
+
+/// What is damaged where a row cannot be read.
+const WHAT: &str = "figures of metrics";
 
 /// The tables, as they came to be; a version is only ever added.
 ///
@@ -258,7 +261,7 @@ fn roll_up(
     for ((start_ms, source), bucket) in added {
         if insert.execute(params![start_ms, source, pack(&bucket, start_ms)])? == 0 {
             let before: Vec<u8> = find.query_row([start_ms, source], |row| row.get(0))?;
-            let mut merged = unpack(&before, start_ms, |_| true).ok_or_else(damaged)?;
+            let mut merged = unpack(&before, start_ms).ok_or_else(|| damaged(WHAT))?;
             merged.merge(bucket.clone());
             update.execute(params![start_ms, source, pack(&merged, start_ms)])?;
         }
@@ -293,14 +296,20 @@ fn points(
     let mut rows = find.query(params![since, until, source_asked.flatten()])?;
     while let Some(row) = rows.next()? {
         let start_ms: i64 = row.get(0)?;
-        let source = sources.get(&row.get(1)?).ok_or_else(damaged)?;
-        let at = DateTime::from_timestamp_millis(start_ms).ok_or_else(damaged)?;
-        let is_wanted = |number| metric_asked.flatten().is_none_or(|wanted| wanted == number);
-        let bucket = unpack(row.get_ref(2)?.as_blob()?, start_ms, is_wanted).ok_or_else(damaged)?;
-        for (number, summary) in bucket.summaries() {
-            let metric =
-                Metric::of_number(*number).or_else(|| others.get(number).cloned()).ok_or_else(damaged)?;
-            each(&Point { source, metric: &metric, at, summary });
+        let source = sources.get(&row.get(1)?).ok_or_else(|| damaged(WHAT))?;
+        let at = DateTime::from_timestamp_millis(start_ms).ok_or_else(|| damaged(WHAT))?;
+        let mut is_known = true;
+        let hand_out = &mut |number, summary: &Summary| match Metric::of_number(number)
+            .as_ref()
+            .or_else(|| others.get(&number))
+        {
+            Some(metric) => each(&Point { source, metric, at, summary }),
+            None => is_known = false,
+        };
+        let figures = row.get_ref(2)?.as_blob()?;
+        unpack_each(figures, start_ms, metric_asked.flatten(), hand_out).ok_or_else(|| damaged(WHAT))?;
+        if !is_known {
+            return Err(damaged(WHAT));
         }
     }
     Ok(())
@@ -313,7 +322,7 @@ fn others(view: &Transaction<'_>) -> rusqlite::Result<HashMap<u32, Metric>> {
     let mut others = HashMap::new();
     while let Some(row) = rows.next()? {
         let name: String = row.get(1)?;
-        others.insert(row.get(0)?, Metric::named(&name).ok().ok_or_else(damaged)?);
+        others.insert(row.get(0)?, Metric::named(&name).ok().ok_or_else(|| damaged(WHAT))?);
     }
     Ok(others)
 }
@@ -326,10 +335,4 @@ fn sources(view: &Transaction<'_>) -> rusqlite::Result<HashMap<i64, Source>> {
         Ok((row.get(0)?, agent.map_or(Source::System, Source::Agent)))
     })?;
     found.collect()
-}
-
-/// What SQLite says of a file that is damaged, said of what stands in one.
-fn damaged() -> rusqlite::Error {
-    let what = "figures of metrics cannot be read".to_owned();
-    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT), Some(what))
 }

@@ -88,6 +88,14 @@ impl Summary {
 
     /// Adds the figures of another span.
     pub(crate) fn merge(&mut self, other: &Self) {
+        self.merge_loosely(other);
+        if !other.sizes.is_empty() {
+            self.tidy();
+        }
+    }
+
+    /// The same, but for the order of the sizes, which [`tidy`](Self::tidy) makes good after many.
+    pub(crate) fn merge_loosely(&mut self, other: &Self) {
         self.n = self.n.saturating_add(other.n);
         self.sum += other.sum;
         self.min = self.min.min(other.min);
@@ -95,12 +103,20 @@ impl Summary {
         if other.last_ms >= self.last_ms {
             (self.last, self.last_ms) = (other.last, other.last_ms);
         }
-        for (size, count) in &other.sizes {
-            match self.sizes.binary_search_by_key(size, |(size, _)| *size) {
-                Ok(place) => self.sizes[place].1 = self.sizes[place].1.saturating_add(*count),
-                Err(place) => self.sizes.insert(place, (*size, *count)),
+        self.sizes.extend_from_slice(&other.sizes);
+    }
+
+    /// Brings the sizes into their order, each once.
+    pub(crate) fn tidy(&mut self) {
+        // What is merged is in order already, so that runs are joined.
+        self.sizes.sort_by_key(|(size, _)| *size);
+        self.sizes.dedup_by(|(size, count), (kept, sum)| {
+            let is_same = size == kept;
+            if is_same {
+                *sum = sum.saturating_add(*count);
             }
-        }
+            is_same
+        });
     }
 }
 

@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 
 use crate::{
     GroupBy, Groups, NanoUsd, Period, QuotaMode, QuotaStatus, Usage, UsageError, UsageGroup, UsageQuery,
-    UsageStore,
+    UsageStore, UsageSummary,
 };
 
 /// What was used within a time, in a few figures; what nobody knows is `None`, never 0.
@@ -54,18 +54,20 @@ pub fn get_usage_summary(
     let add = |sum: &mut Option<u64>, part: Option<u64>| {
         *sum = [*sum, part].into_iter().flatten().reduce(u64::saturating_add);
     };
-    store.records(query, &mut |record| {
-        hours.add(&record);
-        add(&mut summary.total_input_tokens, record.usage.and_then(Usage::prompt));
-        add(&mut summary.total_output_tokens, record.usage.and_then(|usage| usage.output_tokens));
-        add(&mut summary.requests, record.requests);
-        let mut cost = summary.total_cost.map(|usd| usd.0);
-        add(&mut cost, record.cost.usd.map(|usd| usd.0));
-        summary.total_cost = cost.map(NanoUsd);
-        summary.unpriced += u64::from(record.cost.usd.is_none());
-        if let (Some(requests), Some(tokens)) = (record.requests, record.usage.and_then(Usage::total)) {
-            counted = (counted.0.saturating_add(requests), counted.1.saturating_add(tokens));
+    store.sums(query, &mut |sum| {
+        if !hours.add_sum(sum) {
+            return false;
         }
+        let UsageSummary { usage, cost } = sum.sum;
+        add(&mut summary.total_input_tokens, usage.and_then(Usage::prompt));
+        add(&mut summary.total_output_tokens, usage.and_then(|usage| usage.output_tokens));
+        add(&mut summary.requests, sum.requests);
+        let mut nanos = summary.total_cost.map(|usd| usd.0);
+        add(&mut nanos, cost.usd.map(|usd| usd.0));
+        summary.total_cost = nanos.map(NanoUsd);
+        summary.unpriced += cost.unpriced;
+        counted = (counted.0.saturating_add(sum.counted.0), counted.1.saturating_add(sum.counted.1));
+        true
     })?;
     summary.avg_tokens_per_request = average(counted);
     let total = |hour: &UsageGroup| hour.sum.usage.and_then(Usage::total);

@@ -1,12 +1,12 @@
 //! Sums of usage by time, in a zone, or by label.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, Unit, ZonedRound};
 
-use crate::{UsageRecord, UsageSummary};
+use crate::{Usage, UsageRecord, UsageSummary};
 
 /// How long a block lasts: what providers that limit by blocks count together, by their own word.
 const BLOCK: SignedDuration = SignedDuration::from_hours(5);
@@ -55,10 +55,20 @@ pub struct UsageSum<'a> {
     pub model: Option<&'a str>,
     /// The preset.
     pub preset: Option<&'a str>,
+    /// The task.
+    pub task: Option<&'a str>,
+    /// The run.
+    pub run: Option<&'a str>,
+    /// The session of the agent.
+    pub session: Option<&'a str>,
     /// The first and the last of them.
     pub span: (Timestamp, Timestamp),
     /// How many they are.
     pub records: u64,
+    /// How many requests those stand for that say so; `None` when none does.
+    pub requests: Option<u64>,
+    /// The requests and the tokens of those that know both.
+    pub counted: (u64, u64),
     /// What they used and cost.
     pub sum: UsageSummary,
 }
@@ -70,10 +80,19 @@ impl<'a> UsageSum<'a> {
             agent: &record.agent,
             model: record.model.as_deref(),
             preset: record.preset.as_deref(),
+            task: record.task.as_deref(),
+            run: record.run.as_deref(),
+            session: record.session.as_deref(),
             span: (record.at, record.at),
             records: 1,
+            requests: record.requests,
+            counted: record.requests.zip(record.usage.and_then(Usage::total)).unwrap_or_default(),
             sum: UsageSummary::of([(record.usage, record.cost)]),
         }
+    }
+
+    pub(crate) fn labels(&self) -> [Option<&'a str>; 6] {
+        [Some(self.agent), self.model, self.preset, self.task, self.run, self.session]
     }
 }
 
@@ -99,6 +118,22 @@ pub struct UsageGroup {
 }
 
 impl UsageGroup {
+    /// All of some groups together, without a label or a stretch of time of their own; `None` of no group.
+    pub fn total<'a>(groups: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
+        let own = |group: &Self| Self { since: None, until: None, label: None, ..group.clone() };
+        groups.into_iter().map(own).reduce(|mut total, group| {
+            total.requests += group.requests;
+            total.models.extend(group.models);
+            total.agents.extend(group.agents);
+            total.span = match (total.span, group.span) {
+                (Some((first, last)), Some((since, until))) => Some((first.min(since), last.max(until))),
+                (known, None) | (None, known) => known,
+            };
+            total.sum = total.sum.plus(group.sum);
+            total
+        })
+    }
+
     fn add(&mut self, sum: &UsageSum<'_>) {
         self.requests += sum.records;
         if let Some(model) = sum.model.filter(|model| !self.models.contains(*model)) {
@@ -119,70 +154,77 @@ pub struct Groups {
     by: GroupBy,
     /// The last stretch of time.
     stretch: Option<(Timestamp, Timestamp)>,
-    sums: BTreeMap<(Option<Timestamp>, Option<String>), UsageGroup>,
+    /// Those of stretches of time, by their beginning.
+    of_time: BTreeMap<Timestamp, UsageGroup>,
+    of_label: HashMap<String, UsageGroup>,
+    of_no_label: Option<UsageGroup>,
 }
 
 impl Groups {
     /// No group yet.
     pub fn new(by: GroupBy) -> Self {
-        Self { by, stretch: None, sums: BTreeMap::new() }
+        let (of_time, of_label) = (BTreeMap::new(), HashMap::new());
+        Self { by, stretch: None, of_time, of_label, of_no_label: None }
     }
 
     /// Adds a record to its group.
     pub fn add(&mut self, record: &UsageRecord) {
-        let sum = UsageSum::of(record);
-        let label = match self.by {
-            GroupBy::Task => &record.task,
-            GroupBy::Run => &record.run,
-            GroupBy::Session => &record.session,
-            _ => {
-                let is_whole = self.add_sum(&sum);
-                debug_assert!(is_whole, "one moment is in one stretch of time");
-                return;
-            }
-        };
-        self.group(None, label.clone()).add(&sum);
+        let is_of_one = self.add_sum(&UsageSum::of(record));
+        debug_assert!(is_of_one, "one moment is in one stretch of time");
     }
 
     /// Adds several records at once to their group; `false` if they are not all of one, and nothing was added.
     ///
-    /// Tasks, runs and sessions are known of single records alone.
+    /// So it is what [`UsageStore::sums`](crate::UsageStore::sums) is given.
     pub fn add_sum(&mut self, sum: &UsageSum<'_>) -> bool {
-        let by = self.by.clone();
-        let (first, last) = sum.span;
-        let (since, label) = match &by {
-            GroupBy::Period(period, zone) => (Some(self.stretch(first, |at| period.around(at, zone))), None),
-            GroupBy::Block => (Some(self.stretch(first, block)), None),
-            GroupBy::Agent => (None, Some(sum.agent)),
-            GroupBy::Model => (None, sum.model),
-            GroupBy::Preset => (None, sum.preset),
-            GroupBy::Task | GroupBy::Run | GroupBy::Session => return false,
+        let label = match &self.by {
+            GroupBy::Period(..) | GroupBy::Block => return self.add_to_stretch(sum),
+            GroupBy::Agent => Some(sum.agent),
+            GroupBy::Model => sum.model,
+            GroupBy::Preset => sum.preset,
+            GroupBy::Task => sum.task,
+            GroupBy::Run => sum.run,
+            GroupBy::Session => sum.session,
         };
-        if self.stretch.is_some_and(|(_, until)| last >= until) {
-            return false;
-        }
-        self.group(since, label.map(str::to_owned)).add(sum);
+        self.labelled(label).add(sum);
         true
     }
 
-    fn group(&mut self, since: Option<Timestamp>, label: Option<String>) -> &mut UsageGroup {
-        let group = self.sums.entry((since, label.clone())).or_default();
-        group.label = label;
-        if let Some(stretch) = self.stretch {
-            (group.since, group.until) = (Some(stretch.0), Some(stretch.1));
+    fn add_to_stretch(&mut self, sum: &UsageSum<'_>) -> bool {
+        let (first, last) = sum.span;
+        let (since, until) = self.stretch(first);
+        if last >= until {
+            return false;
         }
-        group
+        let begun = || UsageGroup { since: Some(since), until: Some(until), ..UsageGroup::default() };
+        self.of_time.entry(since).or_insert_with(begun).add(sum);
+        true
     }
 
-    /// The beginning of the stretch of time that a moment is in: the last one, or one that begins.
-    fn stretch(&mut self, at: Timestamp, around: impl Fn(Timestamp) -> (Timestamp, Timestamp)) -> Timestamp {
-        let last = self.stretch.filter(|(since, until)| at >= *since && at < *until);
-        self.stretch.insert(last.unwrap_or_else(|| around(at))).0
+    /// The stretch of time that a moment is in: the last one, or one that begins.
+    fn stretch(&mut self, at: Timestamp) -> (Timestamp, Timestamp) {
+        match (self.stretch, &self.by) {
+            (Some((since, until)), _) if at >= since && at < until => (since, until),
+            (_, GroupBy::Period(period, zone)) => *self.stretch.insert(period.around(at, zone)),
+            _ => *self.stretch.insert(block(at)),
+        }
+    }
+
+    fn labelled(&mut self, label: Option<&str>) -> &mut UsageGroup {
+        let Some(label) = label else { return self.of_no_label.get_or_insert_default() };
+        if !self.of_label.contains_key(label) {
+            let group = UsageGroup { label: Some(label.to_owned()), ..UsageGroup::default() };
+            self.of_label.insert(label.to_owned(), group);
+        }
+        self.of_label.get_mut(label).expect("it is there, or was added")
     }
 
     /// The groups, in the order of time or of their labels.
     pub fn finish(self) -> Vec<UsageGroup> {
-        self.sums.into_values().collect()
+        let mut labelled: Vec<UsageGroup> =
+            self.of_no_label.into_iter().chain(self.of_label.into_values()).collect();
+        labelled.sort_by(|left, right| left.label.cmp(&right.label));
+        self.of_time.into_values().chain(labelled).collect()
     }
 }
 

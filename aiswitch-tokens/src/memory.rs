@@ -114,8 +114,15 @@ impl UsageStore for MemoryUsageStore {
         Ok(())
     }
 
-    fn sums(&self, query: &UsageQuery, each: &mut dyn FnMut(&UsageSum<'_>)) -> Result<(), UsageError> {
-        self.records(query, &mut |record| each(&UsageSum::of(&record)))
+    fn sums(
+        &self,
+        query: &UsageQuery,
+        each: &mut dyn FnMut(&UsageSum<'_>) -> bool,
+    ) -> Result<(), UsageError> {
+        // A moment cannot be told in parts.
+        self.records(query, &mut |record| {
+            each(&UsageSum::of(&record));
+        })
     }
 
     fn reprice(&self, price: &dyn Fn(&UsageRecord) -> Cost) -> Result<Repriced, UsageError> {

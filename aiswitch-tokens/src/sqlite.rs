@@ -1,7 +1,7 @@
 //! Usage in a database file that several processes share.
 
-mod hours;
 mod quota;
+mod sums;
 
 use std::path::PathBuf;
 
@@ -61,7 +61,8 @@ static SCHEMA: Schema = Schema {
             cost_nanos INTEGER NOT NULL, owner TEXT NOT NULL, until_ms INTEGER NOT NULL
         ) STRICT;
         ",
-        hours::TABLES,
+        sums::TABLES,
+        sums::PACKED,
     ],
 };
 
@@ -136,27 +137,34 @@ impl UsageStore for SqliteUsageStore {
         Ok(())
     }
 
-    fn sums(&self, query: &UsageQuery, each: &mut dyn FnMut(&UsageSum<'_>)) -> Result<(), UsageError> {
-        let (start, end) = hours::whole(query);
-        // Sums of hours do not know tasks and runs.
-        if start >= end || query.task.is_some() || query.run.is_some() {
-            return self.records(query, &mut |record| each(&UsageSum::of(&record)));
+    fn sums(
+        &self,
+        query: &UsageQuery,
+        each: &mut dyn FnMut(&UsageSum<'_>) -> bool,
+    ) -> Result<(), UsageError> {
+        let (start_ms, end_ms) = sums::whole(query);
+        // A moment cannot be told in parts.
+        let mut one = |record: UsageRecord| {
+            each(&UsageSum::of(&record));
+        };
+        if start_ms >= end_ms {
+            return self.records(query, &mut one);
         }
         // What is asked for may begin and end within an hour.
-        let before = UsageQuery { until: Some(start), ..query.clone() };
-        let after = UsageQuery { since: Some(end), ..query.clone() };
         if query.since.is_some() {
-            self.records(&before, &mut |record| each(&UsageSum::of(&record)))?;
+            let before = UsageQuery { until: Some(stamp(start_ms)), ..query.clone() };
+            self.records(&before, &mut one)?;
         }
         let database = self.database.get()?;
-        if database.read(hours::is_stale)? {
-            database.write(hours::refresh)?;
+        if database.read(sums::is_stale)? {
+            database.write(sums::refresh)?;
         }
-        let (condition, values) =
-            condition(&UsageQuery { since: Some(start), until: Some(end), ..query.clone() });
-        database.read(|view| hours::sums(view, &condition, values, each))?;
+        database.read(|view| sums::sums(view, query, (start_ms, end_ms), each))?;
         if query.until.is_some() {
-            self.records(&after, &mut |record| each(&UsageSum::of(&record)))?;
+            let after = UsageQuery { since: Some(stamp(end_ms)), ..query.clone() };
+            self.records(&after, &mut |record| {
+                each(&UsageSum::of(&record));
+            })?;
         }
         Ok(())
     }
@@ -300,31 +308,32 @@ fn number(figure: Option<u64>) -> Option<i64> {
     figure.map(|figure| i64::try_from(figure).unwrap_or(i64::MAX))
 }
 
+/// A row of [`COLUMNS`], by their places: a look for each name takes longer than all else.
 fn record(row: &Row<'_>) -> rusqlite::Result<UsageRecord> {
     let figure =
-        |name: &str| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(name)?.map(i64::unsigned_abs));
+        |place: usize| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(place)?.map(i64::unsigned_abs));
     let usage = Usage {
-        input_tokens: figure("input")?,
-        output_tokens: figure("output")?,
-        cache_read_tokens: figure("cache_read")?,
-        cache_write_tokens: figure("cache_write")?,
-        cache_write_1h_tokens: figure("cache_write_1h")?,
-        reasoning_tokens: figure("reasoning")?,
-        web_searches: figure("web_searches")?,
+        input_tokens: figure(11)?,
+        output_tokens: figure(12)?,
+        cache_read_tokens: figure(13)?,
+        cache_write_tokens: figure(14)?,
+        cache_write_1h_tokens: figure(15)?,
+        reasoning_tokens: figure(16)?,
+        web_searches: figure(17)?,
     };
     Ok(UsageRecord {
-        key: UsageKey { source: row.get("source")?, message: row.get("message")? },
-        at: stamp(row.get("at_ms")?),
-        agent: row.get("agent")?,
-        model: row.get("model")?,
-        preset: row.get("preset")?,
-        task: row.get("task")?,
-        run: row.get("run")?,
-        session: row.get("session")?,
-        tier: row.get("tier")?,
-        requests: figure("requests")?,
+        key: UsageKey { source: row.get(0)?, message: row.get(1)? },
+        at: stamp(row.get(2)?),
+        agent: row.get(3)?,
+        model: row.get(4)?,
+        preset: row.get(5)?,
+        task: row.get(6)?,
+        run: row.get(7)?,
+        session: row.get(8)?,
+        tier: row.get(9)?,
+        requests: figure(10)?,
         usage: Some(usage).filter(|usage| *usage != Usage::default()),
-        cost: cost(figure("cost_nanos")?.map(NanoUsd), &row.get::<_, String>("cost_source")?),
+        cost: cost(figure(18)?.map(NanoUsd), row.get_ref(19)?.as_str()?),
     })
 }
 
@@ -350,7 +359,49 @@ fn cost(usd: Option<NanoUsd>, source: &str) -> Cost {
 
 #[cfg(test)]
 mod tests {
+    use aiswitch_lock::database::Database;
+
     use super::*;
+
+    #[test]
+    fn a_file_of_each_version_before_goes_on_with_its_records_and_true_sums() {
+        for version in 1..SCHEMA.migrations.len() {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("usage.db");
+            let schema = Schema { migrations: &SCHEMA.migrations[..version], ..SCHEMA };
+            let before = Database::open(&path, &schema).unwrap();
+            before
+                .write(|change| {
+                    change.execute_batch(
+                        "INSERT INTO usage (source, message, at_ms, agent, input, output, total, cost_source)
+                         VALUES ('a', 'm', 1700000000000, 'claude', 1, 2, 3, 'unknown');",
+                    )?;
+                    // Sums of an hour that were true, and none of what came after them.
+                    if version == 4 {
+                        change.execute_batch(
+                            "DELETE FROM usage_stale;
+                             INSERT INTO usage_hour (at_ms, agent, last_ms, records, unpriced)
+                             VALUES (1700000000000, 'claude', 1700000000000, 1, 1);",
+                        )?;
+                    }
+                    Ok(())
+                })
+                .unwrap();
+            drop(before);
+            let store = SqliteUsageStore::at(&path);
+            let mut sums = Vec::new();
+            let of = |sum: &UsageSum<'_>| {
+                (sum.span.0.as_millisecond(), sum.records, sum.sum.usage.and_then(Usage::total))
+            };
+            store
+                .sums(&UsageQuery::default(), &mut |sum| {
+                    sums.push(of(sum));
+                    true
+                })
+                .unwrap();
+            assert_eq!(sums, [(1_700_000_000_000, 1, Some(3))], "version {version}");
+        }
+    }
 
     #[test]
     fn every_question_is_answered_from_an_index() {

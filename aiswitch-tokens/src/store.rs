@@ -101,12 +101,16 @@ pub trait UsageStore: fmt::Debug + Send + Sync {
     /// The store cannot be read.
     fn records(&self, query: &UsageQuery, each: &mut dyn FnMut(UsageRecord)) -> Result<(), UsageError>;
 
-    /// Hands out the same records summed up, the earliest first: those together that have an hour of UTC, agent, model and
-    /// preset in common, or some of those.
+    /// Hands out the same records summed up, hour by hour: those together that have an hour of UTC and all labels in common,
+    /// or some of those.
+    ///
+    /// `each` says whether it took a sum. One that it did not, because it is of two days of a zone for one, is handed out in
+    /// its parts: by quarters of an hour, and of those that are not taken record by record.
     ///
     /// # Errors
     /// The store cannot be read, or cannot keep the sums.
-    fn sums(&self, query: &UsageQuery, each: &mut dyn FnMut(&UsageSum<'_>)) -> Result<(), UsageError>;
+    fn sums(&self, query: &UsageQuery, each: &mut dyn FnMut(&UsageSum<'_>) -> bool)
+    -> Result<(), UsageError>;
 
     /// Computes the cost of every record anew whose cost nobody reported.
     ///

@@ -2,8 +2,9 @@
 
 use aiswitch_agent::{
     ACCESS, Access, AgentEvent, AgentSpec, Driver, LiveAgent, Replay, RestartPolicy, Role, TaskSpec, access,
+    event_channel,
 };
-use aiswitch_rpc::error_code::{FORBIDDEN, METHOD_NOT_FOUND};
+use aiswitch_rpc::error_code::{FORBIDDEN, INTERNAL_ERROR, METHOD_NOT_FOUND, OVERLOADED};
 use aiswitch_rpc::protocol::{METHODS, Sender};
 use serde_json::{Value, json};
 
@@ -106,15 +107,14 @@ fn refused(method: &str, reason: &str) -> AgentEvent {
 
 #[tokio::test]
 async fn an_adapter_is_answered_with_an_error_whatever_it_calls_that_is_not_for_agents() {
-    for (number, (method, ..)) in METHODS.iter().enumerate() {
+    let others = METHODS.iter().filter(|(method, ..)| *method != "metrics.query");
+    for (number, (method, ..)) in others.enumerate() {
         let call = json!({"jsonrpc": "2.0", "id": number, "method": method, "params": params("task")});
         let (codes, told) = said(&mut bench(), &[call]).await;
         let (code, refusal) = match *method {
             "permission.request" => (None, None),
-            // Nobody answers them: notifications, and figures that nobody asks for.
-            "task.output" | "tokens.usage" | "metrics.report" | "metrics.query" => {
-                (Some(METHOD_NOT_FOUND), None)
-            }
+            // Nobody answers them: notifications.
+            "task.output" | "tokens.usage" | "metrics.report" => (Some(METHOD_NOT_FOUND), None),
             _ => (Some(FORBIDDEN), Some(refused(method, &format!("no agent may call `{method}`")))),
         };
         assert_eq!(codes, [code], "{method}");
@@ -139,9 +139,8 @@ async fn a_notification_that_is_not_for_agents_is_dropped_and_told_of() {
                 usage: aiswitch_agent::TokenUsage { input_tokens: Some(7), ..Default::default() },
                 cost_usd: None,
             },
-            "permission.request" | "metrics.report" | "metrics.query" => {
-                AgentEvent::Unknown { line: (*method).to_owned() }
-            }
+            "metrics.report" => AgentEvent::Measured { values: std::collections::BTreeMap::new() },
+            "permission.request" | "metrics.query" => AgentEvent::Unknown { line: (*method).to_owned() },
             _ => refused(method, &format!("no agent may call `{method}`")),
         })
         .collect();
@@ -159,6 +158,55 @@ async fn an_adapter_reaches_no_task_but_its_own() {
     assert_eq!(codes, [Some(FORBIDDEN)]);
     let methods = ["task.output", "tokens.usage", "permission.request"];
     assert_eq!(told, methods.map(|method| refused(method, reason)));
+}
+
+#[tokio::test]
+async fn an_adapter_that_asks_for_its_figures_is_answered_by_who_hears_it_and_told_when_nobody_does() {
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "metrics.query", "params": {"names": ["a_ms"]}});
+    for is_answered in [true, false] {
+        let mut bench = bench();
+        let (sender, mut events) = event_channel("agent".parse().unwrap());
+        bench.context.events = sender;
+        let hears = tokio::spawn(async move {
+            while let Some((_, event)) = events.recv().await {
+                if let AgentEvent::Queried { names, reply } = event
+                    && is_answered
+                {
+                    reply.answer(Ok(names.into_iter().zip([2.5]).collect()));
+                }
+            }
+        });
+        let (codes, _) = said(&mut bench, std::slice::from_ref(&call)).await;
+        assert_eq!(codes, [(!is_answered).then_some(INTERNAL_ERROR)]);
+        let reply = std::fs::read_to_string(bench.dir.path().join("replies")).unwrap();
+        assert_eq!(reply.contains(r#""values":{"a_ms":2.5}"#), is_answered, "{reply}");
+        hears.abort();
+    }
+}
+
+#[tokio::test]
+async fn an_adapter_has_few_questions_for_its_figures_open_at_once() {
+    // Nobody hears the first sixteen before the task is over; the answer to the last comes at once.
+    let ask =
+        |id: u32| format!("echo '{}'\n", json!({"jsonrpc": "2.0", "id": id, "method": "metrics.query"}));
+    let asks = (0..17).map(ask).collect::<Vec<_>>().concat();
+    let script = format!(
+        r#"answer() {{ printf '%s' "$1" | sed 's/^{{"jsonrpc":"2.0","id":\([0-9]*\).*/{{"jsonrpc":"2.0","id":\1,"result":'"$2"'}}/'; echo; }}
+        read -r line
+        answer "$line" '{{"protocol_version":1,"agent":{{"name":"a","version":"1"}}}}'
+        read -r line
+        {asks}
+        read -r reply
+        printf '%s' "$reply" >reply
+        answer "$line" '{{"status":"completed","answer":"done"}}'
+        cat >/dev/null"#
+    );
+    let command = ["sh", "-c", &script].map(str::to_owned).to_vec();
+    let mut bench = Bench::new(&AgentSpec { command, ..AgentSpec::new(Driver::Rpc) });
+    assert_eq!(bench.run("x").await.unwrap().answer.as_deref(), Some("done"));
+    let reply: Value =
+        serde_json::from_str(&std::fs::read_to_string(bench.dir.path().join("reply")).unwrap()).unwrap();
+    assert_eq!((&reply["id"], &reply["error"]["code"]), (&json!(16), &json!(OVERLOADED)), "{reply}");
 }
 
 #[tokio::test]

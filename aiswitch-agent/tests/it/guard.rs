@@ -164,7 +164,7 @@ async fn what_a_finished_program_leaves_behind_is_gone_when_it_has_ended() {
 #[tokio::test]
 async fn the_last_of_a_pipeline_may_end_after_the_program() {
     // The program ends at once; what it has started answers a little later.
-    let mut bench = script("(sleep 0.03; echo late) & echo early");
+    let mut bench = script("echo early; (sleep 0.01; echo late) &");
     assert_eq!(bench.run("").await.unwrap().answer.as_deref(), Some("early\nlate\n"));
 }
 
@@ -204,9 +204,14 @@ async fn what_a_stopped_guard_holds_is_ended_when_its_run_is_reclaimed() {
     );
     let (run, ready) =
         (bench.agent.run(bench.task(""), bench.context.clone()), bench.dir.path().join("ready"));
+    // While the run goes on: what comes behind the arrow is done when it has been dropped.
+    let stopped = async {
+        wait_for(&ready).await;
+        kill_process(bench.guard().unwrap(), Signal::STOP).unwrap();
+    };
     tokio::select! {
         _ = run => unreachable!("the program does not end"),
-        () = wait_for(&ready) => kill_process(bench.guard().unwrap(), Signal::STOP).unwrap(),
+        () = stopped => {}
     }
     // What has neither mark nor a guard that works can be found by nobody.
     assert!(!bench.alive().is_empty());
@@ -215,6 +220,24 @@ async fn what_a_stopped_guard_holds_is_ended_when_its_run_is_reclaimed() {
     let found = tokio::task::spawn_blocking(move || reclaim([marker.split(':').next().unwrap()])).await;
     assert!(found.unwrap() > 0);
     gone(&bench).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn those_who_try_out_at_the_same_time_leave_each_other_alone() {
+    let guard = Guard::by_program(env!("CARGO_BIN_EXE_aiswitch-guard"));
+    let mut probes = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let guard = guard.clone();
+        probes.spawn(async move {
+            for _ in 0..10 {
+                guard.in_tier(Tier::Guard).await?;
+            }
+            Ok::<(), AgentError>(())
+        });
+    }
+    for tried in probes.join_all().await {
+        tried.unwrap();
+    }
 }
 
 #[tokio::test]

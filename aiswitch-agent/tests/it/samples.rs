@@ -79,7 +79,7 @@ async fn the_cpu_time_of_processes_that_come_and_go_is_within_five_points_of_the
     #[expect(clippy::cast_precision_loss, reason = "milliseconds of a test are few")]
     let total = of_one_core((last.cpu_ms - first.cpu_ms) as f64);
     let sampled = points / elapsed;
-    assert!(truth > 20.0, "no load: {truth}");
+    assert!(truth > 2.0 * POINTS_MAX, "no load: {truth}");
     assert!((total - truth).abs() < POINTS_MAX, "total {total:.1}, truth {truth:.1}");
     assert!((sampled - truth).abs() < POINTS_MAX, "samples {sampled:.1}, truth {truth:.1}");
     ended(bench, run).await;

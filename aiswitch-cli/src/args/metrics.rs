@@ -39,7 +39,8 @@ pub(crate) struct MetricsSpan {
 pub(crate) enum MetricsVerb {
     /// Show all metrics of a time, a line each
     ///
-    /// The line of blocks goes from 0 to the largest figure; where it is blank nothing was measured.
+    /// The line of blocks goes from 0 to the largest figure; where it is blank nothing was measured. An arrow says that the
+    /// figures went up or down by a tenth of the largest or more.
     Show(MetricsSpan),
     /// Print one metric step by step
     Query {

@@ -7,7 +7,6 @@ mod summary;
 use aiswitch_coordinator::{CostSummary, Home, Usage};
 use aiswitch_tokens::{
     GroupBy, Groups, Period, PriceList, Repriced, SqliteUsageStore, UsageGroup, UsageQuery, UsageStore,
-    UsageSum,
 };
 use chrono::{DateTime, Utc};
 use jiff::Timestamp;
@@ -78,28 +77,20 @@ fn show(args: &TokensArgs, store: &dyn UsageStore, output: &Output) -> Result<Co
 }
 
 /// The sums by something, and the sum over all.
-fn sum_up(
+pub(super) fn sum_up(
     store: &dyn UsageStore,
     query: &UsageQuery,
     by: GroupBy,
 ) -> Result<(Vec<UsageGroup>, Option<UsageGroup>), Error> {
-    let mut groups = Groups::new(by.clone());
-    let mut total = Groups::new(GroupBy::Agent);
-    let mut is_whole = true;
-    store.sums(query, &mut |sum| {
-        is_whole &= groups.add_sum(sum);
-        total.add_sum(&UsageSum { agent: "", ..*sum });
-    })?;
-    if !is_whole {
-        // A day of this zone begins within an hour of UTC, or it is by what sums do not know.
-        groups = Groups::new(by);
-        store.records(query, &mut |record| groups.add(&record))?;
-    }
-    Ok((groups.finish(), total.finish().into_iter().next()))
+    let mut groups = Groups::new(by);
+    store.sums(query, &mut |sum| groups.add_sum(sum))?;
+    let groups = groups.finish();
+    let total = UsageGroup::total(&groups);
+    Ok((groups, total))
 }
 
 /// A time of one library as the other has it; both reach further than any that is asked for.
-fn stamp(time: DateTime<Utc>) -> Timestamp {
+pub(super) fn stamp(time: DateTime<Utc>) -> Timestamp {
     Timestamp::from_millisecond(time.timestamp_millis()).unwrap_or(Timestamp::MIN)
 }
 

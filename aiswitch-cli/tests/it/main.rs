@@ -34,6 +34,7 @@ mod real_agents;
 mod real_agents_held;
 mod real_agents_run;
 mod real_agents_switch;
+mod report;
 mod run;
 mod sandboxes;
 mod secrets;

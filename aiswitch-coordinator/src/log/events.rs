@@ -65,6 +65,7 @@ pub(crate) fn tell(event: &RunEvent) {
         RunEventKind::Unknown { line } => {
             log!(debug, event, line = line.as_str(), "the agent printed an unknown line");
         }
+        RunEventKind::Alert { alert } => log!(info, event, rule = alert.rule.as_str(), "{alert}"),
         RunEventKind::Warning { message } => log!(warn, event, "{message}"),
         RunEventKind::Ended { report } => ended(event, report),
         RunEventKind::Report { report } => reported(event, report),

@@ -88,6 +88,9 @@ fn is_what_it_holds(error: &HomeError) -> bool {
     let HomeError::Database(error) = error else { return false };
     matches!(
         **error,
-        DatabaseError::Damaged { .. } | DatabaseError::Newer { .. } | DatabaseError::Foreign { .. }
+        DatabaseError::Damaged { .. }
+            | DatabaseError::Newer { .. }
+            | DatabaseError::NoVersion { .. }
+            | DatabaseError::Foreign { .. }
     )
 }

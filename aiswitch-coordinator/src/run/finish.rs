@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::{Run, audited, panic_message};
 use crate::aggregate::aggregate_results;
 use crate::report::REPORT_VERSION;
+use crate::state::told_of;
 use crate::used::record_of;
 use crate::{AgentReport, RunEvent, RunEventKind, RunReport, RunStatus, TaskReport, chain, clock};
 
@@ -21,6 +22,8 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
         while let Some(retired) = self.ends.join_next().await {
             self.retired(retired);
         }
+        self.keep_samples().await;
+        self.end_commands().await;
         if sweep(&self.start.id.to_string()) > 0 {
             self.warn("processes that agents had left running were killed".to_owned());
         }
@@ -33,7 +36,6 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
         }
         let agents: Vec<AgentReport> = self.slots.iter().filter_map(|slot| slot.report.clone()).collect();
         self.track_usage(&agents).await;
-        self.keep_samples().await;
         let plan = self.start.plan;
         let mut report = RunReport {
             v: REPORT_VERSION,
@@ -50,6 +52,7 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
             totals: totals(&agents),
             answer: aggregate_results(plan.aggregate, &agents),
             agents,
+            alerts: self.alerts.reports.clone(),
             warnings: self.warnings.clone(),
         };
         // The report first: a run that the state files show as ended has one.
@@ -97,10 +100,10 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
         let (state, usage) = (self.start.state.clone(), store.clone());
         let problem = match tokio::task::spawn_blocking(move || store.settle(&reserved, &records)).await {
             Ok(Ok(_)) => {
-                if let Some(state) = state
-                    && let Some(warning) = state.show_usage(usage).await
-                {
-                    self.warn(warning);
+                if let Some(state) = state {
+                    for told in told_of(state.show_usage(usage).await) {
+                        self.warn(told);
+                    }
                 }
                 return;
             }

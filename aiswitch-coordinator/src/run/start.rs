@@ -26,7 +26,7 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
         while self.halt.is_none()
             && self.next < self.slots.len()
             && self.parts.len() < limit
-            && self.has_memory()
+            && self.has_room()
         {
             let index = self.next;
             self.next += 1;
@@ -68,11 +68,12 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
             (Some(warm), _) => Does::Live(Box::new(warm)),
             (None, launch) => self.begin_part(index, &task, launch, output_dir),
         };
-        let pace = match &does {
-            Does::Once { context, .. } => &context.pace,
-            Does::Live(warm) => &warm.context.pace,
+        let context = match &does {
+            Does::Once { context, .. } => context,
+            Does::Live(warm) => &warm.context,
         };
-        self.slots[index].pace = Some(pace.clone());
+        let slot = &mut self.slots[index];
+        (slot.pace, slot.cancel) = (Some(context.pace.clone()), Some(context.cancel.clone()));
         let told = self.told.clone();
         let replay = self.start.plan.replay;
         let part = Part { index, agent, task, does, replay, is_wanted, times, told };

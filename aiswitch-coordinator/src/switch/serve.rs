@@ -1,12 +1,12 @@
 //! The methods `env.*` of the aiswitch protocol, on a channel to one agent.
 
-use aiswitch_agent::{Access, AgentId, Role, access};
+use aiswitch_agent::{Access, AgentId, Role, access, refusal};
 use aiswitch_env::{PresetName, SnapshotId};
 use aiswitch_rpc::protocol::{
     EnvRollback, EnvRollbackParams, EnvSnapshot, EnvSnapshotParams, EnvSnapshotResult, EnvSwitch,
     EnvSwitchParams,
 };
-use aiswitch_rpc::{ErrorObject, RequestMethod, Router, error_code};
+use aiswitch_rpc::{ErrorObject, RequestMethod, Router};
 
 use super::{SwitchError, SwitchOptions};
 use crate::{Actor, Channel, Coordinator, chain};
@@ -88,7 +88,7 @@ impl Served {
             // It is refused whether or not the log can hold it.
             drop(self.coordinator.operator_only(method, &self.agent, String::new()).await);
         }
-        Err(ErrorObject::new(error_code::FORBIDDEN, format!("no {} may call `{method}`", self.role)))
+        Err(refusal(self.role, method))
     }
 }
 

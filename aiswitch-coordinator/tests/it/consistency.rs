@@ -2,10 +2,13 @@
 
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use aiswitch_coordinator::{
     Home, MemoryAgent, ProcessMark, RunId, RunRecordSummary, RunState, RunStore, SqliteRunStore, StateProblem,
 };
+
+use aiswitch_metrics::SqliteMetricsStore;
 
 use crate::support::{answer, coordinator, echo, id, plan};
 
@@ -137,6 +140,35 @@ async fn a_view_that_was_changed_is_found_and_written_anew() {
     assert_eq!(mend(&home).await, [StateProblem::Behind { path: home.tasks_file() }]);
     let after = std::fs::read_to_string(home.tasks_file()).expect("a file");
     assert!(after.contains("hello") && !after.contains("goodbye"), "{after}");
+}
+
+#[tokio::test]
+async fn a_view_of_metrics_that_was_changed_and_their_damaged_database_are_found_and_mended() {
+    let (_folder, home) = home();
+    let store = Arc::new(SqliteMetricsStore::at(home.metrics_file()));
+    let one = coordinator([echo("a")]).with_home(home.clone()).with_metrics(store);
+    for _ in 0..2 {
+        one.execute_parallel(plan("hello", &["a"])).await.expect("it runs");
+    }
+    drop(one);
+    assert_eq!(mend(&home).await, []);
+    let read = || std::fs::read_to_string(home.metrics_view_file()).expect("a file");
+    let changed = read().replace("task_count", "tusk_count");
+    assert_ne!(changed, read());
+    std::fs::write(home.metrics_view_file(), changed).expect("written");
+    assert_eq!(mend(&home).await, [StateProblem::Behind { path: home.metrics_view_file() }]);
+    assert!(read().contains("task_count"), "{}", read());
+
+    std::fs::write(home.metrics_view_file(), "{\"v\": 1, \"metrics\": [").expect("written");
+    assert_eq!(mend(&home).await, [StateProblem::Behind { path: home.metrics_view_file() }]);
+
+    std::fs::write(home.metrics_file(), "x".repeat(20_000)).expect("written");
+    let mended = mend(&home).await;
+    assert!(
+        matches!(&mended[..], [StateProblem::Damaged { path, .. }] if *path == home.metrics_file()),
+        "{mended:?}"
+    );
+    assert!(!read().contains("task_count"), "what the new database holds: {}", read());
 }
 
 #[tokio::test]

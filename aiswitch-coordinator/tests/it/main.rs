@@ -1,11 +1,13 @@
 #![cfg(test)]
 //! The coordinator from outside: its loop, its processes and its records.
 
+mod alerts;
 mod audit;
 mod consistency;
 mod door;
 mod environment;
 mod examples;
+mod figures;
 mod fuzz;
 mod fuzz_bodies;
 mod locks;

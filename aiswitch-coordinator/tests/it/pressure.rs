@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use aiswitch_coordinator::{Assignment, CancellationToken, Outcome, PermissionMode, Plan, RunEventKind};
 
-use crate::support::{coordinator, id, marked, outcomes, plan, script};
+use crate::support::{coordinator, id, make_pipes, marked, outcomes, plan, script, stopped, until_told};
 
 /// Says that so much memory can be had.
 fn tell(proc: &Path, available_mb: u64) {
@@ -15,18 +15,13 @@ fn tell(proc: &Path, available_mb: u64) {
     std::fs::rename(proc.join("new"), proc.join("meminfo")).expect("a file");
 }
 
-/// The state letter of a process: `proc_pid_stat(5)`.
-fn letter(pid: u32) -> String {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it is there");
-    stat.rsplit(") ").next().expect("its state")[..1].to_owned()
-}
-
 const UNTIL_GO: &str = "until [ -e go ]; do sleep 0.02; done; echo went";
 
 #[tokio::test]
 async fn the_last_agent_is_paused_and_named_and_its_time_stands_still() {
     let (proc, folder) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     tell(proc.path(), 10_000);
+    make_pipes(folder.path(), &["a", "b"]);
     // It would be over while the agent is paused.
     let timeout = Duration::from_secs(4);
     let plan = Plan::new("hello", folder.path())
@@ -35,8 +30,7 @@ async fn the_last_agent_is_paused_and_named_and_its_time_stands_still() {
         .with_assignment(Assignment::new(id("b")).with_timeout(timeout));
     let (mut pids, mut paused) = (Vec::new(), Vec::new());
     let since = Instant::now();
-    let agents = [script("a", UNTIL_GO), script("b", UNTIL_GO)];
-    let coordinator = coordinator(agents).with_proc(proc.path().to_owned());
+    let coordinator = coordinator([until_told("a"), until_told("b")]).with_proc(proc.path().to_owned());
     let run = coordinator.run(plan, CancellationToken::new(), |event| match &event.kind {
         RunEventKind::Process { pid } => {
             pids.push((event.agent.clone().expect("an agent's"), *pid));
@@ -47,14 +41,18 @@ async fn the_last_agent_is_paused_and_named_and_its_time_stands_still() {
         RunEventKind::Paused { reason } => {
             let agent = event.agent.clone().expect("an agent's");
             let pid = pids.iter().find(|(id, _)| *id == agent).expect("it was told of").1;
-            paused.push((agent.to_string(), reason.clone(), letter(pid)));
+            paused.push((agent.to_string(), reason.clone(), stopped(pid)));
             let proc = proc.path().to_owned();
             tokio::spawn(async move {
                 tokio::time::sleep((timeout + Duration::from_secs(1)).saturating_sub(since.elapsed())).await;
                 tell(&proc, 10_000);
             });
         }
-        RunEventKind::Resumed { .. } => std::fs::write(folder.path().join("go"), "").expect("a file"),
+        RunEventKind::Resumed { .. } => {
+            for name in ["a", "b"] {
+                std::fs::write(folder.path().join(name), "go\n").expect("it is read");
+            }
+        }
         _ => {}
     });
     let report = run.await.expect("it runs");

@@ -3,26 +3,15 @@
 use std::time::Duration;
 
 use aiswitch_coordinator::{
-    AgentSpec, AuditDecision, CancellationToken, Driver, Home, Limits, Outcome, PermissionMode, RunEventKind,
+    AgentSpec, AuditDecision, CancellationToken, Home, Limits, Outcome, PermissionMode, RunEventKind,
 };
 
-use crate::support::{coordinator, id, plan};
+use crate::support::{self, coordinator, id, plan};
 
 /// An adapter that calls these before it answers.
 fn adapter(calls: &[&str]) -> AgentSpec {
     let said = calls.iter().fold(String::new(), |said, call| said + "echo '" + call + "'; ");
-    let script = format!(
-        r#"id_of() {{ printf '%s' "$1" | sed 's/^{{"jsonrpc":"2.0","id":\("[^"]*"\|[0-9][0-9]*\).*/\1/'; }}
-        read -r line
-        printf '{{"jsonrpc":"2.0","id":%s,"result":{{"protocol_version":1,"agent":{{"name":"a","version":"1"}}}}}}\n' "$(id_of "$line")"
-        read -r line
-        task=$(printf '%s' "$line" | sed 's/.*"params":{{"id":"\([^"]*\)".*/\1/')
-        {said}
-        printf '{{"jsonrpc":"2.0","id":%s,"result":{{"status":"completed","answer":"done"}}}}\n' "$(id_of "$line")"
-        cat >/dev/null"#
-    );
-    let command = ["/bin/sh", "-c", &script].map(str::to_owned).to_vec();
-    AgentSpec { command, ..AgentSpec::new(Driver::Rpc) }
+    support::adapter("{}", &said)
 }
 
 #[tokio::test]

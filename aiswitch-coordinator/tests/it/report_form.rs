@@ -107,6 +107,7 @@ async fn a_report_has_the_form_that_scripts_rely_on_and_reads_back() {
         ],
         "totals": {"usage": usage, "cost": {"usd": 0.00434, "unpriced": 1}},
         "answer": {"by": "list", "agents": ["full"], "text": "hello"},
+        "alerts": [],
         "warnings": ["the raw output of agent `full` is not kept: disk full"],
     });
     assert_eq!(written, expected);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aiswitch_coordinator::{
-    Agent, AgentId, AgentReport, AgentSpec, Coordinator, MemoryAgent, Outcome, PermissionMode, Plan,
+    Agent, AgentId, AgentReport, AgentSpec, Coordinator, Driver, MemoryAgent, Outcome, PermissionMode, Plan,
     RunReport, TaskResult, TaskSpec, TaskStatus,
 };
 
@@ -57,6 +57,45 @@ pub(crate) fn endless(name: &str) -> Arc<dyn Agent> {
 /// A shell script as an agent: prompt on stdin, answer on stdout.
 pub(crate) fn script(name: &str, script: &str) -> Arc<dyn Agent> {
     AgentSpec::command(["/bin/sh", "-c", script]).build(id(name))
+}
+
+/// A shell script as an adapter with these capabilities; in its task it does what `works` says and then answers `done`.
+///
+/// `$task` is the task's id. Asked for its figures, it has one.
+pub(crate) fn adapter(capabilities: &str, works: &str) -> AgentSpec {
+    let script = format!(
+        r#"id_of() {{ printf '%s' "$1" | sed 's/^{{"jsonrpc":"2.0","id":\("[^"]*"\|[0-9][0-9]*\).*/\1/'; }}
+        answer() {{ printf '{{"jsonrpc":"2.0","id":%s,"result":%s}}\n' "$(id_of "$1")" "$2"; }}
+        read -r line
+        answer "$line" '{{"protocol_version":1,"agent":{{"name":"a","version":"1"}},"capabilities":{capabilities}}}'
+        read -r line
+        task=$(printf '%s' "$line" | sed 's/.*"params":{{"id":"\([^"]*\)".*/\1/')
+        {works}
+        answer "$line" '{{"status":"completed","answer":"done"}}'
+        while read -r line; do
+            case $line in
+                *metrics.query*) answer "$line" '{{"values":{{"cached_tokens":5}}}}' ;;
+                *) answer "$line" null ;;
+            esac
+        done"#
+    );
+    let command = ["/bin/sh", "-c", &script].map(str::to_owned).to_vec();
+    AgentSpec { command, ..AgentSpec::new(Driver::Rpc) }
+}
+
+/// A shell that waits for a line in a pipe of its name, and does nothing else meanwhile; see [`make_pipes`].
+///
+/// One that starts programs over and over may be held between the start of one and its first step, and is then not seen
+/// as stopped.
+pub(crate) fn until_told(name: &str) -> Arc<dyn Agent> {
+    script(name, &format!("read line <{name}; echo went"))
+}
+
+/// Makes the pipes through which agents are told to go on.
+pub(crate) fn make_pipes(folder: &Path, names: &[&str]) {
+    for name in names {
+        rustix::fs::mkfifoat(rustix::fs::CWD, folder.join(name), rustix::fs::Mode::RWXU).expect("a pipe");
+    }
 }
 
 pub(crate) fn coordinator(agents: impl IntoIterator<Item = Arc<dyn Agent>>) -> Coordinator {
@@ -115,4 +154,19 @@ pub(crate) fn marked(run: &str) -> Vec<u32> {
 pub(crate) fn mode(path: &Path) -> u32 {
     use std::os::unix::fs::PermissionsExt;
     path.metadata().expect("it is there").permissions().mode() & 0o777
+}
+
+/// The state letter of a process: `proc_pid_stat(5)`.
+fn letter(pid: u32) -> String {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it is there");
+    stat.rsplit(") ").next().expect("its state")[..1].to_owned()
+}
+
+/// The same once it is "T", which a process that waits for the disk comes to a little after its signal.
+pub(crate) fn stopped(pid: u32) -> String {
+    let bound = Instant::now() + Duration::from_secs(30);
+    while letter(pid) != "T" && Instant::now() < bound {
+        std::thread::yield_now();
+    }
+    letter(pid)
 }

@@ -57,6 +57,14 @@ pub enum DatabaseError {
         /// The latest version that is known here.
         version_max: i64,
     },
+    /// Its version is a number that none has.
+    #[error("database `{}` has version {version}, which none has; move it away to go on without it", path.display())]
+    NoVersion {
+        /// The database.
+        path: PathBuf,
+        /// What stands where its version does.
+        version: i64,
+    },
     /// It was taken away or replaced while it was open.
     #[error("database `{}` was taken away while it was in use; start again to go on with what is there now", path.display())]
     Gone {
@@ -156,6 +164,12 @@ impl DatabaseError {
             }
         }
     }
+}
+
+/// For what looks into a database: the error of a row that holds something else than `what` was written.
+pub fn damaged(what: &str) -> rusqlite::Error {
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+    rusqlite::Error::SqliteFailure(code, Some(format!("{what} cannot be read")))
 }
 
 /// Whether a statement tried to write where only reading is allowed: the file itself can be written.

@@ -3,6 +3,7 @@
 mod door;
 mod error;
 mod lazy;
+mod varint;
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -16,8 +17,9 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use crate::replace::sync_folder;
 use crate::{BlockingLockManager as _, FileLockManager, LockGuard, LockName, LockOptions};
 
-pub use error::{DatabaseError, FileProblem};
+pub use error::{DatabaseError, FileProblem, damaged};
 pub use lazy::LazyDatabase;
+pub use varint::{put_varint, take_varint};
 
 /// The oldest SQLite that is used, as it numbers itself: 3.51.3, the first in which a restart of the log cannot damage the
 /// file (<https://www.sqlite.org/wal.html#walresetbug>).
@@ -273,9 +275,13 @@ fn prepare(connection: &Connection, path: &Path, schema: &Schema) -> Result<(), 
     if !is_empty && application_id != i64::from(schema.application_id) {
         return Err(DatabaseError::Foreign { path: path.to_owned(), application_id });
     }
-    if version > schema.version() {
-        return Err(DatabaseError::Newer { path: path.to_owned(), version, version_max: schema.version() });
-    }
+    let seen = usize::try_from(version).ok();
+    let seen = seen.ok_or_else(|| DatabaseError::NoVersion { path: path.to_owned(), version })?;
+    let ahead = schema.migrations.get(seen..).ok_or_else(|| DatabaseError::Newer {
+        path: path.to_owned(),
+        version,
+        version_max: schema.version(),
+    })?;
     if connection.is_readonly("main").map_err(sqlite())? {
         return Err(DatabaseError::ReadOnly { path: path.to_owned() });
     }
@@ -284,16 +290,16 @@ fn prepare(connection: &Connection, path: &Path, schema: &Schema) -> Result<(), 
     if mode != "wal" {
         return Err(DatabaseError::NoLog { path: path.to_owned(), mode });
     }
-    if version < schema.version() {
-        migrate(connection, version, schema).map_err(sqlite())?;
+    if !ahead.is_empty() {
+        migrate(connection, ahead, schema).map_err(sqlite())?;
     }
     Ok(())
 }
 
-fn migrate(connection: &Connection, version: i64, schema: &Schema) -> rusqlite::Result<()> {
+/// Takes the steps that are ahead of a file, all or none.
+fn migrate(connection: &Connection, ahead: &[&str], schema: &Schema) -> rusqlite::Result<()> {
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-    let seen = usize::try_from(version).expect("a version that is not negative and small was checked");
-    for migration in &schema.migrations[seen..] {
+    for migration in ahead {
         transaction.execute_batch(migration)?;
     }
     transaction.pragma_update(None, "application_id", schema.application_id)?;

@@ -139,6 +139,20 @@ fn an_older_database_is_brought_up_to_date_and_a_newer_one_is_refused_untouched(
 }
 
 #[test]
+fn a_version_that_none_has_is_refused_and_the_file_stays_as_it_is() {
+    for version in [-1, i32::MIN] {
+        let (_home, path) = home();
+        add(&Database::open(&path, &SCHEMA).unwrap(), 1, 1).unwrap();
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", version).unwrap();
+        let before = fs::read(&path).unwrap();
+        let refused = Database::open(&path, &SCHEMA).unwrap_err();
+        let DatabaseError::NoVersion { version: told, .. } = refused else { panic!("{refused}") };
+        assert_eq!(told, i64::from(version));
+        assert_eq!(fs::read(&path).unwrap(), before);
+    }
+}
+
+#[test]
 fn a_migration_that_fails_leaves_the_version_before_it() {
     let (_home, path) = home();
     add(&Database::open(&path, &SCHEMA).unwrap(), 1, 1).unwrap();

@@ -11,7 +11,7 @@ notification! {
     MetricsReport = "metrics.report", MetricsReportParams
 }
 request! {
-    /// `metrics.query`: asks the other side for its newest figures.
+    /// `metrics.query`: asks for the newest figures about the agent.
     MetricsQuery = "metrics.query", MetricsQueryParams => MetricsReportParams
 }
 

@@ -7,6 +7,7 @@ mod price;
 mod processes;
 mod quota;
 mod store;
+mod sums;
 mod transcript;
 
 use aiswitch_tokens::{Cost, CostSource, NanoUsd, Usage, UsageSummary};

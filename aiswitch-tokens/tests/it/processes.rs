@@ -9,7 +9,7 @@ use aiswitch_lock::ProcessMark;
 use aiswitch_lock::database::{Database, Schema};
 use aiswitch_tokens::{
     Amount, NanoUsd, Quota, QuotaMode, QuotaScope, ReserveRequest, Reserved, SqliteUsageStore, UsageQuery,
-    UsageRecord, UsageStore,
+    UsageRecord, UsageStore, UsageSum,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -145,7 +145,11 @@ fn a_store_of_the_first_version_goes_on_in_the_present_one() {
     drop(first);
     let store = store(folder.path());
     let mut sums = 0;
-    store.sums(&UsageQuery::default(), &mut |sum| sums += sum.records).unwrap();
+    let count = &mut |sum: &UsageSum<'_>| {
+        sums += sum.records;
+        true
+    };
+    store.sums(&UsageQuery::default(), count).unwrap();
     let mut requests = Vec::new();
     store.records(&UsageQuery::default(), &mut |record| requests.push(record.requests)).unwrap();
     assert_eq!((sums, requests), (1, vec![Some(1)]));
