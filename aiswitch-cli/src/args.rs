@@ -15,6 +15,7 @@ mod metrics;
 mod presets;
 mod python;
 mod quota;
+mod report;
 mod run;
 mod secrets;
 mod shell;
@@ -30,6 +31,7 @@ pub(crate) use metrics::{MetricsArgs, MetricsFormat, MetricsSpan, MetricsVerb};
 pub(crate) use presets::{PresetChange, PresetExport, PresetImport, PresetVerb, Tool};
 pub(crate) use python::PythonVerb;
 pub(crate) use quota::{QuotaSet, QuotaTarget, QuotaVerb};
+pub(crate) use report::ReportArgs;
 pub(crate) use run::{OutputFormat, RunArgs};
 pub(crate) use secrets::SecretsVerb;
 pub(crate) use shell::{ShellName, ShellVerb};
@@ -111,6 +113,11 @@ pub(crate) enum Verb {
     /// Each run measures its agents, with all that they start, every 10 seconds and at their end. Figures are kept as they are
     /// for 48 hours, by the minute for 14 days and by the hour for 400.
     Metrics(MetricsArgs),
+    /// Sum up what agents did, used and cost, as text or as one page with plots
+    ///
+    /// What nobody knows is not shown as 0: a cost that is not known is said to be missing, and a line is broken where nothing
+    /// was measured. The page has the beginnings of prompts in it; it is one file, runs no script and loads nothing.
+    Report(ReportArgs),
     /// Look for known secrets, in every form, in what a run has kept or in any file or folder
     ///
     /// Known are the values that presets take from elsewhere, and the variables of the caller whose names look secret
@@ -244,6 +251,8 @@ pub(crate) enum Document {
     Presets,
     /// config/prices.yaml
     Prices,
+    /// config/alerts.yaml
+    Alerts,
     /// config/coordination.yaml
     Coordination,
     /// .aiswitch.yaml of a project

@@ -16,6 +16,7 @@ mod pick;
 mod privileged;
 mod project;
 mod prompt;
+mod report;
 mod signals;
 mod vault;
 mod yaml_edit;

@@ -99,6 +99,16 @@ pub enum RunState {
     Ended(RunStatus),
 }
 
+impl fmt::Display for RunState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Running => f.write_str("running"),
+            Self::Interrupted => f.write_str("interrupted"),
+            Self::Ended(status) => status.fmt(f),
+        }
+    }
+}
+
 /// One agent of the run store, and of `agents.json`: it works now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentRecord {

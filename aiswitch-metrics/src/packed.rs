@@ -115,7 +115,8 @@ fn pass_over(rest: &mut &[u8], is_flat: bool, has_sizes: bool) -> Option<()> {
     }
     let sizes = if has_sizes { take_varint(rest)? } else { 0 };
     for _ in 0..sizes {
-        (take_varint(rest)?, take_varint(rest)?);
+        take_varint(rest)?;
+        take_varint(rest)?;
     }
     Some(())
 }

@@ -76,6 +76,15 @@ impl Series {
         let end = (self.steps.len() - 1) as f64 * hours;
         Some(Trend { per_hour, at_end: start + per_hour * end })
     }
+
+    /// How much the trend changes the figure, from the first step that has one to the last.
+    #[expect(clippy::cast_precision_loss, reason = "there are at most `STEPS_MAX` steps")]
+    pub fn change(&self) -> Option<f64> {
+        let first = self.steps.iter().position(Option::is_some)?;
+        let last = self.steps.iter().rposition(Option::is_some)?;
+        let hours = (last - first) as f64 * self.step.as_seconds_f64() / 3_600.0;
+        self.trend().map(|trend| trend.per_hour * hours)
+    }
 }
 
 fn median(mut figures: Vec<f64>) -> Option<f64> {

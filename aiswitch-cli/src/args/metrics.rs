@@ -39,7 +39,8 @@ pub(crate) struct MetricsSpan {
 pub(crate) enum MetricsVerb {
     /// Show all metrics of a time, a line each
     ///
-    /// The line of blocks goes from 0 to the largest figure; where it is blank nothing was measured.
+    /// The line of blocks goes from 0 to the largest figure; where it is blank nothing was measured. An arrow says that the
+    /// figures went up or down by a tenth of the largest or more.
     Show(MetricsSpan),
     /// Print one metric step by step
     Query {
@@ -53,6 +54,10 @@ pub(crate) enum MetricsVerb {
         #[arg(long, value_name = "TIME")]
         step: Option<SpecDuration>,
     },
+    /// Show how the alerts of alerts.yaml are: inactive, pending, firing or resolved, and since when
+    ///
+    /// Runs judge what they measure by the rules of that file. Nothing is judged while none goes on.
+    Alerts,
     /// Print the newest figures, and the sums of all time, for another program
     Export {
         /// For which one

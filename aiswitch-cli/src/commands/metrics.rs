@@ -11,11 +11,13 @@ use aiswitch_metrics::{
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Serialize, Serializer};
 
+use super::alerts::alerts;
 use crate::args::{MetricsArgs, MetricsFormat, MetricsSpan, MetricsVerb};
 use crate::caller;
 use crate::error::Error;
 use crate::exit::Code;
-use crate::output::{Output, human};
+use crate::output::Output;
+use crate::output::human::{self, arrow, figure};
 
 /// How many steps a line of blocks has at most.
 const CELLS_MAX: i64 = 30;
@@ -47,6 +49,7 @@ pub(crate) fn metrics(args: &MetricsArgs, home: &Home, output: &Output) -> Resul
             output.result(&view, || steps_text(&view, metric));
             Ok(Code::Completed)
         }
+        Some(MetricsVerb::Alerts) => alerts(home, now, output),
         Some(MetricsVerb::Export { format, output: file }) => {
             let text = match format {
                 MetricsFormat::Prometheus => prometheus(&store)?,
@@ -81,13 +84,22 @@ fn show(
 fn asked(span: &MetricsSpan, step: Option<TimeDelta>, now: DateTime<Utc>) -> SeriesQuery {
     let until = span.until.map_or(now, |until| until.at_now(now));
     let since = span.since.map_or(until - SPAN_DEFAULT, |since| since.at_now(now));
-    let fits = |step: &i64| (until - since).num_seconds() <= step * CELLS_MAX;
+    let (since, step) = steps((since, until), step, CELLS_MAX);
+    SeriesQuery { since, until, step, source: span.agent.clone().map(Source::Agent), metric: None }
+}
+
+/// When the first step of a time begins, at a bound of steps, and how long a step is: what is asked for, or at most so many steps.
+pub(super) fn steps(
+    (since, until): (DateTime<Utc>, DateTime<Utc>),
+    step: Option<TimeDelta>,
+    steps_max: i64,
+) -> (DateTime<Utc>, TimeDelta) {
+    let fits = |step: &i64| (until - since).num_seconds() <= step * steps_max;
     let fitting = || TimeDelta::seconds(STEPS_S.into_iter().find(fits).unwrap_or(STEPS_S[STEPS_S.len() - 1]));
     let step = step.unwrap_or_else(fitting);
     let into_step_ms =
         since.timestamp_millis().checked_rem_euclid(step.num_milliseconds()).unwrap_or_default();
-    let since = since.checked_sub_signed(TimeDelta::milliseconds(into_step_ms)).unwrap_or(since);
-    SeriesQuery { since, until, step, source: span.agent.clone().map(Source::Agent), metric: None }
+    (since.checked_sub_signed(TimeDelta::milliseconds(into_step_ms)).unwrap_or(since), step)
 }
 
 /// What `metrics --json` prints.
@@ -111,6 +123,8 @@ struct SeriesView {
     /// How the figures change in an hour, and where they are at the end by that.
     trend_per_hour: Option<f64>,
     trend_at_end: Option<f64>,
+    /// How much that changes them, from the first step that has a figure to the last.
+    trend_change: Option<f64>,
     /// One entry a step; null where nothing was measured.
     steps: Vec<Option<SummaryView>>,
 }
@@ -171,6 +185,7 @@ impl View {
                 total: series.total().as_ref().map(SummaryView::of),
                 trend_per_hour: trend.map(|trend| trend.per_hour),
                 trend_at_end: trend.map(|trend| trend.at_end),
+                trend_change: series.change(),
                 steps: series.steps.iter().map(|step| step.as_ref().map(SummaryView::of)).collect(),
             }
         });
@@ -208,11 +223,12 @@ fn lines_text(view: &View) -> String {
             series.steps.iter().map(|step| step.as_ref().map(|step| step.figure(series.kind))).collect();
         let max = figures.iter().flatten().copied().fold(0.0, f64::max);
         let line = format!(
-            "{:<10} {:<21} {:>7} {:>7}  {}",
+            "{:<10} {:<21} {:>7} {:>7} {}{}",
             human::cut(series.agent.as_deref().unwrap_or("(system)"), 10),
             human::cut(&series.metric, 21),
             figure(&series.metric, newest),
             figure(&series.metric, if is_count { max } else { total.max }),
+            arrow(series.trend_change, max),
             blocks(&figures, max),
         );
         text.push_str(line.trim_end());
@@ -235,26 +251,6 @@ fn blocks(figures: &[Option<f64>], max: f64) -> String {
         Some(figure) => BLOCKS[((figure / max * 7.0).round() as usize).min(7)],
     };
     figures.iter().map(block).collect()
-}
-
-/// A figure with its unit, in at most seven characters.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "only a figure of at least 100, and what is too large for 64 bits is shown as the largest"
-)]
-fn figure(metric: &str, value: f64) -> String {
-    let (value, unit) = match metric {
-        metric if metric.ends_with("_percent") => (value, "%"),
-        metric if metric.ends_with("_ms") => (value / 1_000.0, "s"),
-        _ => (value, ""),
-    };
-    match value {
-        value if value >= 1_000.0 => human::short(value as u64) + unit,
-        value if value.fract() == 0.0 => format!("{value}{unit}"),
-        value if value.abs() >= 100.0 => format!("{value:.0}{unit}"),
-        value => format!("{value:.2}{unit}"),
-    }
 }
 
 /// A line a step of each source.
@@ -291,20 +287,5 @@ mod tests {
     fn a_gap_is_blank_and_0_is_a_block() {
         assert_eq!(blocks(&[Some(0.0), None, Some(4.0), Some(8.0)], 8.0), "▁ ▅█");
         assert_eq!(blocks(&[Some(0.0), None], 0.0), "▁ ");
-    }
-
-    #[test]
-    fn figures_fit_their_column() {
-        for (metric, value, expected) in [
-            ("memory_bytes", 123_456_789.0, "123M"),
-            ("cpu_percent", 199.99, "200%"),
-            ("cpu_percent", 3.5, "3.50%"),
-            ("response_time_ms", 1_234_567.0, "1.23Ks"),
-            ("response_time_ms", 1_500.0, "1.50s"),
-            ("task_count", 7.0, "7"),
-            ("m", 1e150, "18446744T"),
-        ] {
-            assert_eq!(figure(metric, value), expected);
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! One verb a file.
 
 mod agents;
+mod alerts;
 mod apply;
 mod audit;
 mod clean;
@@ -17,6 +18,7 @@ mod logs;
 mod metrics;
 mod presets;
 mod python;
+mod report;
 mod result;
 mod run;
 mod runs;
@@ -59,6 +61,7 @@ pub(crate) fn dispatch(args: &Args, caller: &Caller) -> Result<ExitCode, Error> 
         Verb::Logs(logs) => logs::logs(logs, &home()?, &output)?.into(),
         Verb::Metrics(args) => metrics::metrics(args, &home()?, &output)?.into(),
         Verb::Tokens(args) => tokens::tokens(args, &home()?, caller, &output)?.into(),
+        Verb::Report(args) => report::report(args, &home()?, &output)?.into(),
         Verb::Clean(args) => clean::clean(args, &home()?, &output)?.into(),
         Verb::LeakCheck { target } => leak_check::leak_check(target, &home()?, caller, &output)?.into(),
         Verb::Preset(verb) => presets::presets(verb, &home()?, caller, &output)?.into(),

@@ -1,6 +1,6 @@
 //! `aiswitch runs`: the runs that are kept.
 
-use aiswitch_coordinator::{Home, RunRecordSummary, RunState};
+use aiswitch_coordinator::{Home, RunRecordSummary};
 
 use crate::error::Error;
 use crate::exit::Code;
@@ -25,16 +25,11 @@ pub(crate) fn runs(home: &Home, output: &Output) -> Result<Code, Error> {
 }
 
 fn row(run: &RunRecordSummary) -> Vec<String> {
-    let status = match run.status {
-        RunState::Running => "running".to_owned(),
-        RunState::Interrupted => "interrupted".to_owned(),
-        RunState::Ended(status) => status.to_string(),
-    };
     let agents: Vec<&str> = run.agents.iter().map(AsRef::as_ref).collect();
     vec![
         run.run_id.to_string(),
         run.started_at.format("%Y-%m-%d %H:%M:%S").to_string(),
-        status,
+        run.status.to_string(),
         run.duration_ms.map(duration).unwrap_or_default(),
         excerpt(&agents.join(","), PROMPT_CHARS_MAX),
         excerpt(&run.prompt_start, PROMPT_CHARS_MAX),

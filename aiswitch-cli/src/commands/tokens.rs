@@ -77,7 +77,7 @@ fn show(args: &TokensArgs, store: &dyn UsageStore, output: &Output) -> Result<Co
 }
 
 /// The sums by something, and the sum over all.
-fn sum_up(
+pub(super) fn sum_up(
     store: &dyn UsageStore,
     query: &UsageQuery,
     by: GroupBy,
@@ -90,7 +90,7 @@ fn sum_up(
 }
 
 /// A time of one library as the other has it; both reach further than any that is asked for.
-fn stamp(time: DateTime<Utc>) -> Timestamp {
+pub(super) fn stamp(time: DateTime<Utc>) -> Timestamp {
     Timestamp::from_millisecond(time.timestamp_millis()).unwrap_or(Timestamp::MIN)
 }
 

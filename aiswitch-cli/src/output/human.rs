@@ -13,6 +13,9 @@ const ERROR: Style = AnsiColor::Red.on_default().bold();
 const GOOD: Style = AnsiColor::Green.on_default();
 const HINT: Style = AnsiColor::Cyan.on_default();
 
+/// How much of the largest figure a trend has to change to be shown.
+const TREND_SHARE_MIN: f64 = 0.1;
+
 /// An error with its causes and what to do next, a line each.
 pub(super) fn error(error: &dyn std::error::Error, hint: Option<&str>) -> String {
     let causes = iter::successors(error.source(), |cause| cause.source());
@@ -69,6 +72,36 @@ pub(crate) fn short(number: u64) -> String {
         0..=9 => format!("{whole}.{:02}{unit}", rest * 100 / size),
         10..=99 => format!("{whole}.{}{unit}", rest * 10 / size),
         _ => format!("{whole}{unit}"),
+    }
+}
+
+/// A figure with its unit, in at most seven characters.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "only a figure of at least 100, and what is too large for 64 bits is shown as the largest"
+)]
+pub(crate) fn figure(metric: &str, value: f64) -> String {
+    let (value, unit) = match metric {
+        metric if metric.ends_with("_percent") => (value, "%"),
+        metric if metric.ends_with("_ms") => (value / 1_000.0, "s"),
+        _ => (value, ""),
+    };
+    match value {
+        value if value >= 1_000.0 => short(value as u64) + unit,
+        value if value.fract() == 0.0 => format!("{value}{unit}"),
+        value if value.abs() >= 100.0 => format!("{value:.0}{unit}"),
+        value => format!("{value:.2}{unit}"),
+    }
+}
+
+/// Which way figures go whose trend changes them so much; blank where that is little beside the largest.
+pub(crate) fn arrow(change: Option<f64>, largest: f64) -> char {
+    match change {
+        Some(change) if largest <= 0.0 || change.abs() < largest * TREND_SHARE_MIN => ' ',
+        Some(change) if change > 0.0 => '↗',
+        Some(_) => '↘',
+        None => ' ',
     }
 }
 
@@ -129,6 +162,7 @@ fn words(kind: &RunEventKind) -> String {
         RunEventKind::Usage { usage, .. } => format!("{} tokens", or_unknown(tokens(*usage))),
         RunEventKind::Retry { error } => format!("tries again: {}", error.message),
         RunEventKind::Unknown { line } => format!("unknown line: {line}"),
+        RunEventKind::Alert { alert } => alert.to_string(),
         RunEventKind::Warning { message } => format!("warning: {message}"),
         RunEventKind::Ended { report } => ended(report),
         RunEventKind::Report { report } => summary(report),
@@ -173,8 +207,9 @@ pub(crate) fn problems(report: &RunReport) -> String {
 
 /// What else there is to know about a run; empty when there is nothing.
 pub(crate) fn warnings(report: &RunReport) -> String {
-    let lines = report.warnings.iter().map(|warning| format!("warning: {}", harmless(warning)));
-    lines.collect::<Vec<_>>().join("\n")
+    let alerts = report.alerts.iter().map(|alert| format!("alert: {}", harmless(&alert.to_string())));
+    let warnings = report.warnings.iter().map(|warning| format!("warning: {}", harmless(warning)));
+    alerts.chain(warnings).collect::<Vec<_>>().join("\n")
 }
 
 /// How a run ended, in a line.
@@ -246,5 +281,27 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = [vec!["A".into(), "B".into()], vec!["long".into(), "é".into(), "more".into()], vec![]];
         assert_eq!(table(&rows), "A     B\nlong  é  more\n\n");
+    }
+
+    #[test]
+    fn figures_fit_their_column() {
+        for (metric, value, expected) in [
+            ("memory_bytes", 123_456_789.0, "123M"),
+            ("cpu_percent", 199.99, "200%"),
+            ("cpu_percent", 3.5, "3.50%"),
+            ("response_time_ms", 1_234_567.0, "1.23Ks"),
+            ("response_time_ms", 1_500.0, "1.50s"),
+            ("task_count", 7.0, "7"),
+            ("m", 1e150, "18446744T"),
+        ] {
+            assert_eq!(figure(metric, value), expected);
+        }
+    }
+
+    #[test]
+    fn an_arrow_says_where_figures_go_and_nothing_where_they_stay() {
+        let arrows = [Some(2.0), Some(-2.0), Some(0.5), Some(-0.5), None].map(|change| arrow(change, 10.0));
+        assert_eq!(arrows, ['↗', '↘', ' ', ' ', ' ']);
+        assert_eq!(arrow(Some(0.0), 0.0), ' ');
     }
 }

@@ -8,6 +8,7 @@ mod llm;
 #[path = "../support/sandbox.rs"]
 mod sandbox;
 
+mod alerts;
 mod audit;
 mod bad_input;
 mod canary;
@@ -34,6 +35,7 @@ mod real_agents;
 mod real_agents_held;
 mod real_agents_run;
 mod real_agents_switch;
+mod report;
 mod run;
 mod sandboxes;
 mod secrets;

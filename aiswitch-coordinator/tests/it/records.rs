@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use aiswitch_agent::{AgentEvent, TokenUsage};
 use aiswitch_coordinator::{
-    CancellationToken, Cost, EVENTS_BYTES_MAX, Home, HomeError, LockManager, MemoryAgent, MemoryLockManager,
-    ProcessMark, RunEvent, RunEventKind, RunRecordSummary, RunReport, RunState, RunStatus, RunStore,
-    SqliteRunStore, TASKS_KEPT_MAX, TaskResult, Usage, UsageStore,
+    AgentRecord, CancellationToken, Cost, EVENTS_BYTES_MAX, Home, HomeError, LockManager, MemoryAgent,
+    MemoryLockManager, ProcessMark, RunEvent, RunEventKind, RunRecordSummary, RunReport, RunState, RunStatus,
+    RunStore, SqliteRunStore, TASKS_KEPT_MAX, TaskResult, Usage, UsageStore,
 };
 
 use aiswitch_metrics::SqliteMetricsStore;
 use aiswitch_tokens::{MemoryUsageStore, UsageKey, UsageRecord};
+use chrono::DateTime;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::examples::example;
@@ -376,6 +377,44 @@ async fn metrics_json_shows_the_newest_figure_of_each_metric_and_the_sums_of_all
     assert!(machine["last"].as_f64() > Some(0.0) && machine["last_at"].is_string(), "{machine}");
     // What nobody has told is not there, rather than 0.
     assert_eq!(figures(Some("a"), "tokens_input"), serde_json::Value::Null);
+}
+
+#[tokio::test]
+async fn each_entry_of_a_view_has_what_the_readme_says_of_it() {
+    let (_folder, home) = home();
+    let store = Arc::new(SqliteMetricsStore::at(home.metrics_file()));
+    let usage = Arc::new(MemoryUsageStore::new());
+    let spender = agent("a", move |_| async move { TaskResult { cost_usd: Some(0.5), ..answer("done") } });
+    let one = coordinator([spender]).with_home(home.clone()).with_metrics(store).with_usage(usage);
+    let run_id = one.execute_parallel(plan("hello", &["a"])).await.expect("it runs").run_id;
+    // Nobody works any more, so an entry of those who do is made here.
+    let process = SqliteRunStore::at(home.runs_file()).runs(1).expect("a database")[0].process;
+    let at_work = AgentRecord {
+        agent: id("a"),
+        run_id,
+        driver: "memory".to_owned(),
+        pid: None,
+        started_at: DateTime::UNIX_EPOCH,
+        process: process.expect("it has one"),
+    };
+    let at_work = serde_json::to_value(at_work).expect("a record");
+    let views =
+        [("tasks", home.tasks_file()), ("agents", home.tokens_file()), ("metrics", home.metrics_view_file())];
+    let shown = views.map(|(list, path)| {
+        let view = document(&path).expect("a file");
+        assert!(view["v"] == 1 && view["generation"].is_u64() && view["as_of"].is_string(), "{view}");
+        (path.file_name().expect("it has one").to_string_lossy().into_owned(), list, view[list][0].clone())
+    });
+    let readme = include_str!("../../README.md");
+    for (file, list, entry) in shown.into_iter().chain([("agents.json".to_owned(), "agents", at_work)]) {
+        let row = readme.lines().find(|line| line.starts_with(&format!("| `{file}` | `{list}` |")));
+        let told = row.and_then(|row| row.trim_end_matches(" |").rsplit(" | ").next()).expect("a row");
+        let mut told: Vec<&str> = told.split(' ').map(|name| name.trim_matches('`')).collect();
+        let mut has: Vec<&str> = entry.as_object().expect("an entry").keys().map(String::as_str).collect();
+        told.sort_unstable();
+        has.sort_unstable();
+        assert_eq!(has, told, "{file}");
+    }
 }
 
 /// What agent `b` used so many hours ago.

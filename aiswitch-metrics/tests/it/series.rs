@@ -68,6 +68,8 @@ fn a_trend_is_that_of_most_figures_and_needs_three() {
         keep(store, &samples);
         let trend = query().trend().expect("there are enough");
         assert!((trend.per_hour - 60.0).abs() < 0.5 && (trend.at_end - 159.0).abs() < 1.0, "{trend:?}");
+        // From the first minute to that before the last, which has no figure.
+        assert!(query().change().is_some_and(|change| (change - 58.0).abs() < 0.5), "{trend:?}");
     });
 }
 
