@@ -15,7 +15,7 @@ use tempfile::TempDir;
 const POINTS_MAX: f64 = 5.0;
 
 /// How long a test waits at most.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Starts one short process after the other once it is told to, and then writes how much CPU time all have taken.
 const BUSY: &str = "echo ready; read line; n=0; while [ $n -lt 400 ]; do
