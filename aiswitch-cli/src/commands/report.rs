@@ -2,7 +2,7 @@
 
 use aiswitch_coordinator::{Home, RunRecordSummary, TASKS_KEPT_MAX};
 use aiswitch_lock::replace_file;
-use aiswitch_metrics::{SeriesQuery, Source, SqliteMetricsStore, series};
+use aiswitch_metrics::{AlertRule, SeriesQuery, Source, SqliteMetricsStore, alerts, series};
 use aiswitch_tokens::{GroupBy, Period, SqliteUsageStore, UsageQuery};
 use chrono::{DateTime, TimeDelta, Utc};
 use jiff::tz::TimeZone;
@@ -63,6 +63,7 @@ fn find(frame: &Frame, home: &Home) -> Result<Found, Error> {
     };
     let (days, total) = sum_up(&usage, &query, GroupBy::Period(Period::Day, zone.clone()))?;
     let by = |by| sum_up(&usage, &query, by).map(|(groups, _)| groups);
+    let rules: Vec<AlertRule> = Vec::new();
     let (runs, are_runs_cut) = runs(home, (*since, *until), agent.as_deref())?;
     Ok(Found {
         total,
@@ -73,6 +74,8 @@ fn find(frame: &Frame, home: &Home) -> Result<Found, Error> {
         runs,
         are_runs_cut,
         series,
+        alerts: if rules.is_empty() { Vec::new() } else { alerts(&metrics, &rules, *now)? },
+        rules,
     })
 }
 
