@@ -56,7 +56,7 @@ pub use journal::EVENTS_BYTES_MAX;
 pub use locks::{LockHolder, LockWait, take_locks};
 pub use log::{
     Expression, ExpressionError, LOG_LINE_BYTES_MAX, LogFollow, LogGuard, LogLayer, LogLevel, LogLimits,
-    LogLine, LogQuery, LogRecord, LogSearch, LogSource, LogWriter, log_layer,
+    LogLine, LogPattern, LogQuery, LogRecord, LogSearch, LogSource, LogWriter, log_layer,
 };
 pub use measured::METRICS_SOURCES_SHOWN_MAX;
 pub use nearest::nearest;

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 
 use crate::error::HomeError;
 use crate::home::{FILE_MODE, make_folder};
-use crate::log::{Form, LogSource, Segment};
+use crate::log::{Ended, Form, LogSource, Segment};
 use crate::run_store::{RunStore, SqliteRunStore};
 use crate::state::{State, on_a_thread};
 use crate::{Home, RunId};
@@ -167,11 +167,8 @@ fn ended_runs(home: &Home) -> Result<Vec<Kept<RunId>>, HomeError> {
 fn put_away(home: &Home) -> Result<Vec<Kept<PathBuf>>, HomeError> {
     let mut kept = Vec::new();
     for source in LogSource::all(home)? {
-        let segments = source.segments(home)?;
-        // The last line of a file is not later than the first one of the next.
-        let ends: Vec<Option<DateTime<Utc>>> = segments.iter().skip(1).map(|next| next.first).collect();
-        for (Segment { path, first, form, .. }, end) in segments.into_iter().zip(ends) {
-            let (Some(at), true) = (end.or(first), form != Form::Written) else { continue };
+        for Ended { segment: Segment { path, first, form, .. }, last } in source.ended_segments(home)? {
+            let (Some(at), true) = (last.or(first), form != Form::Written) else { continue };
             match path.symlink_metadata() {
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 file => {

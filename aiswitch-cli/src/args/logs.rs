@@ -1,7 +1,6 @@
 //! The command line of `logs`: which lines are shown.
 
-use aiswitch_coordinator::{AgentId, Expression, LogLevel};
-use regex::Regex;
+use aiswitch_coordinator::{AgentId, Expression, LogLevel, LogPattern};
 
 use crate::moment::Moment;
 
@@ -36,7 +35,7 @@ pub(crate) struct LogSearchArgs {
     pub(crate) level: Option<LogLevel>,
     /// Only lines whose message or fields match this regular expression
     #[arg(long, value_name = "REGEX", conflicts_with = "run")]
-    pub(crate) grep: Option<Regex>,
+    pub(crate) grep: Option<LogPattern>,
     /// Only lines for which this holds
     #[arg(long = "where", value_name = "EXPR", conflicts_with = "run")]
     pub(crate) condition: Option<Expression>,

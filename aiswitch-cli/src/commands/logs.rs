@@ -14,11 +14,14 @@ use crate::caller;
 use crate::commands::runtime;
 use crate::error::Error;
 use crate::exit::Code;
-use crate::output::{Output, human};
+use crate::output::{Output, human, json};
 use crate::signals::{Signals, code_of};
 
 /// How often one who follows looks for new lines.
 const FOLLOW_EVERY: Duration = Duration::from_millis(200);
+
+/// How much is printed at once where nobody looks on.
+const WAITING_BYTES: usize = 64 * 1024;
 
 /// Prints the logs of all runs, the events of one run, or what one of its agents printed.
 ///
@@ -68,9 +71,10 @@ fn of_all(
         condition: args.condition.clone(),
     };
     let mut last = VecDeque::new();
+    let mut printer = Printer { output, waiting: String::new() };
     let each = |line: LogLine| {
         match args.lines {
-            None => print(&line, output),
+            None => printer.print(&line),
             Some(lines) => {
                 last.push_back(line);
                 if last.len() > lines {
@@ -87,8 +91,9 @@ fn of_all(
         (None, LogSearch::run(home, &query, each)?)
     };
     for line in &last {
-        print(line, output);
+        printer.print(line);
     }
+    printer.flush();
     for error in &search.unreadable {
         output.note(&chain(error));
     }
@@ -104,20 +109,47 @@ fn of_all(
 /// Prints what comes until a signal comes, or nobody reads on.
 async fn go_on(mut follow: LogFollow, output: &Output) -> Result<Code, Error> {
     let mut signals = Signals::listen([SignalKind::interrupt(), SignalKind::terminate()])?;
+    let mut printer = Printer { output, waiting: String::new() };
     let mut look = tokio::time::interval(FOLLOW_EVERY);
     while !output.is_lost() {
         tokio::select! {
             signal = signals.next() => return Ok(code_of(signal)),
-            _ = look.tick() => follow.more()?.iter().for_each(|line| print(line, output)),
+            _ = look.tick() => {
+                follow.more()?.iter().for_each(|line| printer.print(line));
+                printer.flush();
+            }
         }
     }
     Ok(Code::Completed)
 }
 
-fn print(line: &LogLine, output: &Output) {
-    match output.format {
-        OutputFormat::Text => output.text(&human::log_record(&line.record)),
-        OutputFormat::Json | OutputFormat::StreamJson => output.json_line(&line.record),
+/// Prints lines: on a terminal each at once, elsewhere many with one write.
+struct Printer<'a> {
+    output: &'a Output,
+    waiting: String,
+}
+
+impl Printer<'_> {
+    fn print(&mut self, line: &LogLine) {
+        match self.output.format {
+            OutputFormat::Text => {
+                self.waiting.push_str(&human::log_record(&line.record()));
+                self.waiting.push('\n');
+            }
+            OutputFormat::Json | OutputFormat::StreamJson => {
+                self.waiting.push_str(&json::printable(&line.text));
+            }
+        }
+        if self.waiting.len() >= WAITING_BYTES || self.output.is_terminal() {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        if !self.waiting.is_empty() {
+            self.output.text(&self.waiting);
+            self.waiting.clear();
+        }
     }
 }
 

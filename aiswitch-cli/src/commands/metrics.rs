@@ -11,6 +11,7 @@ use aiswitch_metrics::{
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Serialize, Serializer};
 
+use super::alerts::alerts;
 use crate::args::{MetricsArgs, MetricsFormat, MetricsSpan, MetricsVerb};
 use crate::caller;
 use crate::error::Error;
@@ -48,6 +49,7 @@ pub(crate) fn metrics(args: &MetricsArgs, home: &Home, output: &Output) -> Resul
             output.result(&view, || steps_text(&view, metric));
             Ok(Code::Completed)
         }
+        Some(MetricsVerb::Alerts) => alerts(home, now, output),
         Some(MetricsVerb::Export { format: MetricsFormat::Prometheus, output: file }) => {
             export(&prometheus(&store)?, file.as_deref(), output)
         }

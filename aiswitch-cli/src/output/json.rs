@@ -17,7 +17,10 @@ pub(super) fn line(view: &impl Serialize) -> String {
 }
 
 /// Escapes what JSON allows but a terminal might obey; such characters stand within strings only.
-fn printable(json: &str) -> String {
+pub(crate) fn printable(json: &str) -> String {
+    if json.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n')) {
+        return format!("{json}\n");
+    }
     let mut printable = String::with_capacity(json.len() + 1);
     for c in json.chars() {
         if is_control(c) && c != '\n' {

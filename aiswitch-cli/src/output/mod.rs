@@ -3,7 +3,7 @@
 pub(crate) mod env;
 pub(crate) mod harmless;
 pub(crate) mod human;
-mod json;
+pub(crate) mod json;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -78,6 +78,11 @@ impl Output {
         let text = if self.stdout_terminal { harmless(text) } else { Cow::Borrowed(text) };
         let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
         self.write(format!("{text}{end}").as_bytes());
+    }
+
+    /// Whether stdout is a terminal.
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.stdout_terminal
     }
 
     /// Prints what a program had printed; a terminal is shown it without what could control it.

@@ -12,12 +12,13 @@
 //! it asks whether the line has it. Numbers compare as numbers, levels by gravity, all else as text; a line without the
 //! field fits no comparison but `!=`.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::str::FromStr;
 
-use serde_json::Value;
-
-use super::record::{LogLevel, LogRecord, time_text};
+use super::line::{Field, Line};
+use super::needle::Needle;
+use super::record::{LogLevel, time_text};
 
 /// How deep parentheses and `not` may go.
 const DEPTH_MAX: usize = 64;
@@ -51,7 +52,17 @@ enum Condition {
     All(Vec<Self>),
     Not(Box<Self>),
     Has(String),
-    Compare { field: String, operator: Operator, value: String },
+    Compare { field: String, operator: Operator, value: Wanted },
+}
+
+/// The value of a comparison.
+#[derive(Clone, Debug, PartialEq)]
+struct Wanted {
+    text: String,
+    /// What the text says as a number.
+    number: Option<f64>,
+    /// What the text says as a level.
+    level: Option<LogLevel>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,60 +87,67 @@ const OPERATORS: [(&str, Operator); 7] = [
     ("~", Operator::Contains),
 ];
 
+/// The fields of the schema that are texts.
+const TEXTS: [&str; 6] = ["level", "target", "run", "agent", "task", "msg"];
+
 impl Expression {
     /// Whether a line fits.
-    pub fn fits(&self, record: &LogRecord) -> bool {
-        self.0.fits(record)
+    pub(crate) fn fits(&self, line: &Line<'_>) -> bool {
+        self.0.fits(line)
     }
 
-    /// Texts that each line that fits must have as they are: those of a field of the schema that must equal a text.
-    pub(crate) fn needles(&self) -> Vec<String> {
-        let conditions = match &self.0 {
-            Condition::All(conditions) => conditions.as_slice(),
-            condition => std::slice::from_ref(condition),
-        };
-        conditions.iter().filter_map(Condition::needle).collect()
+    /// What each line that fits has.
+    pub(crate) fn needles(&self) -> Vec<Needle> {
+        self.0.needles()
     }
 }
 
 impl Condition {
-    fn fits(&self, record: &LogRecord) -> bool {
+    fn fits(&self, line: &Line<'_>) -> bool {
         match self {
-            Self::Any(conditions) => conditions.iter().any(|condition| condition.fits(record)),
-            Self::All(conditions) => conditions.iter().all(|condition| condition.fits(record)),
-            Self::Not(condition) => !condition.fits(record),
-            Self::Has(field) => value_of(record, field).is_some(),
-            Self::Compare { field, operator, value } => match value_of(record, field) {
+            Self::Any(conditions) => conditions.iter().any(|condition| condition.fits(line)),
+            Self::All(conditions) => conditions.iter().all(|condition| condition.fits(line)),
+            Self::Not(condition) => !condition.fits(line),
+            Self::Has(field) => value_of(line, field).is_some(),
+            Self::Compare { field, operator, value } => match value_of(line, field) {
                 Some(found) => operator.holds(field, &found, value),
                 None => *operator == Operator::Unequal,
             },
         }
     }
 
-    fn needle(&self) -> Option<String> {
-        let Self::Compare { field, operator: Operator::Equal, value } = self else { return None };
-        let texts = ["level", "target", "run", "agent", "task", "msg"];
-        let value = serde_json::to_string(value).expect("a text can be written");
-        texts.contains(&field.as_str()).then(|| format!("\"{field}\":{value}"))
+    fn needles(&self) -> Vec<Needle> {
+        match self {
+            Self::All(conditions) => conditions.iter().flat_map(Self::needles).collect(),
+            Self::Any(conditions) => {
+                let one_of_each: Option<Vec<Needle>> =
+                    conditions.iter().map(|condition| condition.needles().into_iter().next()).collect();
+                one_of_each.and_then(|needles| needles.into_iter().reduce(Needle::or)).into_iter().collect()
+            }
+            Self::Compare { field, operator, value } if TEXTS.contains(&field.as_str()) => match operator {
+                Operator::Equal => vec![Needle::whole(&value.text)],
+                Operator::Contains => vec![Needle::within(&value.text)],
+                _ => Vec::new(),
+            },
+            Self::Compare { operator: Operator::Unequal, .. } | Self::Not(_) => Vec::new(),
+            Self::Compare { field, .. } | Self::Has(field) => vec![Needle::whole(field)],
+        }
     }
 }
 
 impl Operator {
-    fn holds(self, field: &str, found: &Value, wanted: &str) -> bool {
-        let text = match found {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
+    fn holds(self, field: &str, found: &Field<'_>, wanted: &Wanted) -> bool {
+        let text = || match found {
+            Field::Text(text) => Cow::Borrowed(text.as_ref()),
+            Field::Number(number) => Cow::Owned(number.to_string()),
+            Field::Other(other) => Cow::Owned(other.to_string()),
         };
-        if self == Self::Contains {
-            return text.contains(wanted);
-        }
-        let order = match (field, found.as_f64(), wanted.parse::<f64>()) {
-            ("level", ..) => match (text.parse::<LogLevel>(), wanted.parse::<LogLevel>()) {
-                (Ok(found), Ok(wanted)) => Some(found.cmp(&wanted)),
-                _ => Some(text.as_str().cmp(wanted)),
-            },
-            (_, Some(found), Ok(wanted)) => found.partial_cmp(&wanted),
-            _ => Some(text.as_str().cmp(wanted)),
+        let number = if let Field::Number(number) = found { number.as_f64() } else { None };
+        let level = if field == "level" { text().parse().ok() } else { None };
+        let order = match (level.zip(wanted.level), number.zip(wanted.number)) {
+            (Some((found, wanted)), _) => Some(LogLevel::cmp(&found, &wanted)),
+            (None, Some((found, wanted))) => found.partial_cmp(&wanted),
+            (None, None) => Some(text().as_ref().cmp(&wanted.text)),
         };
         match self {
             Self::Equal => order == Some(Ordering::Equal),
@@ -138,22 +156,22 @@ impl Operator {
             Self::AtMost => matches!(order, Some(Ordering::Less | Ordering::Equal)),
             Self::More => order == Some(Ordering::Greater),
             Self::AtLeast => matches!(order, Some(Ordering::Greater | Ordering::Equal)),
-            Self::Contains => false,
+            Self::Contains => text().contains(&wanted.text),
         }
     }
 }
 
-fn value_of(record: &LogRecord, field: &str) -> Option<Value> {
-    let text = |text: &Option<String>| text.clone().map(Value::String);
+fn value_of<'a>(line: &'a Line<'_>, field: &str) -> Option<Cow<'a, Field<'a>>> {
+    let text = |text: &'a str| Some(Cow::Owned(Field::Text(Cow::Borrowed(text))));
     match field {
-        "ts" => Some(Value::String(time_text(record.at))),
-        "level" => Some(Value::String(record.level.to_string())),
-        "target" => Some(Value::String(record.target.clone())),
-        "msg" => Some(Value::String(record.msg.clone())),
-        "run" => text(&record.run),
-        "agent" => text(&record.agent),
-        "task" => text(&record.task),
-        other => record.fields.get(other).cloned(),
+        "ts" => Some(Cow::Owned(Field::Text(Cow::Owned(time_text(line.at))))),
+        "level" => text(line.level.name()),
+        "target" => text(&line.target),
+        "msg" => text(&line.msg),
+        "run" => text(&line.run.as_ref()?.0),
+        "agent" => text(&line.agent.as_ref()?.0),
+        "task" => text(&line.task.as_ref()?.0),
+        other => line.field(other).map(Cow::Borrowed),
     }
 }
 
@@ -220,7 +238,9 @@ impl<'a> Reader<'a> {
         let Some((_, operator)) = OPERATORS.into_iter().find(|(sign, _)| self.sign(sign)) else {
             return Ok(Condition::Has(field));
         };
-        Ok(Condition::Compare { field, operator, value: self.value()? })
+        let text = self.value()?;
+        let (number, level) = (text.parse().ok(), text.parse().ok());
+        Ok(Condition::Compare { field, operator, value: Wanted { text, number, level } })
     }
 
     fn value(&mut self) -> Result<String, ExpressionError> {
@@ -315,8 +335,8 @@ mod tests {
 
     fn fits(expression: &str) -> bool {
         let record = r#"{"ts":"2026-11-23T10:15:00.123Z","level":"warn","target":"aiswitch::run","agent":"a","msg":"it's \"so\"","fields":{"pid":12,"ok":true,"ms":1.5}}"#;
-        let record: LogRecord = serde_json::from_str(record).unwrap();
-        expression.parse::<Expression>().unwrap_or_else(|error| panic!("{expression}: {error}")).fits(&record)
+        let line: Line<'_> = serde_json::from_str(record).unwrap();
+        expression.parse::<Expression>().unwrap_or_else(|error| panic!("{expression}: {error}")).fits(&line)
     }
 
     #[test]
@@ -378,9 +398,15 @@ mod tests {
     #[test]
     fn only_what_every_fitting_line_must_have_is_searched_for() {
         let needles = |text: &str| text.parse::<Expression>().unwrap().needles();
-        assert_eq!(needles("agent = 'a\"b' and pid = 12 and level != info"), [r#""agent":"a\"b""#]);
-        assert_eq!(needles("level = error"), [r#""level":"error""#]);
-        assert_eq!(needles("agent = a or level = error"), Vec::<String>::new());
-        assert_eq!(needles("not agent = a"), Vec::<String>::new());
+        let whole = Needle::whole;
+        assert_eq!(
+            needles("agent = 'a\"b' and pid = 12 and level != info and msg ~ '\\'x\"'"),
+            [whole("a\"b"), whole("pid"), Needle::within("'x\"")]
+        );
+        assert_eq!(needles("level = error"), [whole("error")]);
+        assert_eq!(needles("pid or agent = a and pid > 3"), [whole("pid").or(whole("a"))]);
+        for none in ["pid != 12", "level >= warn", "not agent = a", "agent = a or run != b"] {
+            assert_eq!(needles(none), [], "{none}");
+        }
     }
 }

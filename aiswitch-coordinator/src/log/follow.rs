@@ -9,8 +9,9 @@ use std::path::Path;
 
 use memchr::memrchr;
 
-use super::query::{LogLine, LogQuery, LogSearch};
-use super::scan::Search;
+use super::filter::{Filter, Judgement};
+use super::query::LogQuery;
+use super::search::{LogLine, LogSearch};
 use super::segment::{Form, LogSource};
 use crate::Home;
 use crate::error::HomeError;
@@ -44,7 +45,8 @@ impl LogFollow {
         let (mut files, mut searched) = (BTreeMap::new(), Vec::new());
         for source in query.sources(home)? {
             let mut segments = query.segments(home, &source)?;
-            if let Some(written) = segments.last_mut().filter(|segment| segment.form == Form::Written) {
+            let last = segments.last_mut().map(|ended| &mut ended.segment);
+            if let Some(written) = last.filter(|segment| segment.form == Form::Written) {
                 let file =
                     Followed::open_at_end(&written.path).map_err(HomeError::io("read", &written.path))?;
                 written.bytes_max = Some(file.length().map_err(HomeError::io("look at", &written.path))?);
@@ -52,7 +54,7 @@ impl LogFollow {
             }
             searched.push((source, segments));
         }
-        let found = LogSearch::files(&searched, &query, each);
+        let found = LogSearch::files(searched, &query, each);
         Ok((Self { home: home.clone(), query, files }, found))
     }
 
@@ -61,17 +63,20 @@ impl LogFollow {
     /// # Errors
     /// A log cannot be read.
     pub fn more(&mut self) -> Result<Vec<LogLine>, HomeError> {
-        let mut lines = Vec::new();
-        for source in self.query.sources(&self.home)? {
+        let sources = self.query.sources(&self.home)?;
+        let mut come = Vec::new();
+        for source in sources {
             let path = source.path(&self.home);
-            let come = self.come(&source).map_err(HomeError::io("read", path))?;
-            let mut search = Search::new(&self.query);
-            let whole = search.lines(&come, &mut |record| {
-                lines.push(LogLine { source: source.clone(), record });
-                ControlFlow::Continue(())
-            });
-            if whole.is_break() {
-                break;
+            let bytes = self.come(&source).map_err(HomeError::io("read", path))?;
+            come.push((source, bytes));
+        }
+        let filter = Filter::new(&self.query);
+        let mut lines = Vec::new();
+        for (source, come) in come {
+            for line in come.split(|byte| *byte == b'\n') {
+                if let Judgement::Fits { text, .. } = filter.judge(line) {
+                    lines.push(LogLine { source: source.clone(), text: text.to_owned() });
+                }
             }
         }
         Ok(lines)

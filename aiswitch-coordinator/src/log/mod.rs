@@ -11,11 +11,16 @@
 
 mod events;
 mod expression;
+mod filter;
 mod follow;
 mod layer;
+mod line;
+mod needle;
+mod pattern;
 mod query;
 mod record;
 mod scan;
+mod search;
 mod segment;
 mod writer;
 
@@ -23,8 +28,10 @@ pub(crate) use events::{tell, tell_stderr};
 pub use expression::{Expression, ExpressionError};
 pub use follow::LogFollow;
 pub use layer::{LogGuard, LogLayer, log_layer};
-pub use query::{LogLine, LogQuery, LogSearch};
+pub use pattern::LogPattern;
+pub use query::LogQuery;
 pub use record::{LOG_LINE_BYTES_MAX, LogLevel, LogRecord};
+pub use search::{LogLine, LogSearch};
 pub use segment::LogSource;
-pub(crate) use segment::{Form, Segment};
+pub(crate) use segment::{Ended, Form, Segment};
 pub use writer::{LogLimits, LogWriter};

@@ -19,9 +19,6 @@ pub(crate) const TIME_AT: usize = 7;
 /// How long a time is: `2026-11-23T10:15:00.123Z`.
 pub(crate) const TIME_BYTES: usize = 24;
 
-/// Where the level begins in a line: behind `","level":"`.
-pub(crate) const LEVEL_AT: usize = TIME_AT + TIME_BYTES + 11;
-
 /// How grave a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -161,6 +158,7 @@ fn written(record: &LogRecord) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::line::head;
 
     fn record(msg: &str) -> LogRecord {
         LogRecord {
@@ -180,8 +178,7 @@ mod tests {
         let line = record("a \u{1b}[31m\n").line();
         let text = r#"{"ts":"2026-11-23T10:15:00.123Z","level":"warn","target":"aiswitch::run","run":"01K9X","msg":"a \u001b[31m\n","fields":{"pid":7}}"#;
         assert_eq!(String::from_utf8(line.clone()).unwrap(), format!("{text}\n"));
-        assert_eq!(&line[TIME_AT..TIME_AT + TIME_BYTES], b"2026-11-23T10:15:00.123Z");
-        assert!(line[LEVEL_AT..].starts_with(b"warn\""));
+        assert_eq!(head(&line), Some((&b"2026-11-23T10:15:00.123Z"[..], LogLevel::Warn)));
     }
 
     #[test]

@@ -1,181 +1,215 @@
-//! Looks through one file of a log: only lines whose bytes can fit are parsed.
+//! Looks through one file of a log, a turn at a time; no more of it than a block is in memory.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
-use std::ops::ControlFlow;
+use std::path::Path;
 
-use chrono::{DateTime, TimeDelta, Utc};
-use memchr::memmem::Finder;
+use chrono::{DateTime, Utc};
 use memchr::{memchr, memrchr};
 
-use super::query::LogQuery;
-use super::record::{LEVEL_AT, LOG_LINE_BYTES_MAX, LogLevel, LogRecord, TIME_AT, TIME_BYTES, time_text};
+use super::filter::{Filter, Judgement};
+use super::line::latest;
+use super::record::LOG_LINE_BYTES_MAX;
 use super::segment::{Form, Segment};
 
-/// How much is read at once.
-const BLOCK_BYTES: usize = 1024 * 1024;
+/// How much is read at once; a line that does not fit is none that this program wrote.
+const BLOCK_BYTES: usize = 256 * 1024;
 
-/// How far lines of several processes may be out of order in one file.
-pub(crate) const DISORDER_MAX: TimeDelta = TimeDelta::seconds(60);
+/// How much is looked through in one turn.
+const TURN_BYTES: usize = 8 * 1024 * 1024;
 
-/// A search made ready for the bytes of lines.
+/// How many lines are found in one turn.
+pub(crate) const TURN_LINES: usize = 2048;
+
+/// A line that fits.
 #[derive(Debug)]
-pub(crate) struct Search<'a> {
-    query: &'a LogQuery,
-    /// The longest text that each fitting line has; what else it must have is in `others`.
-    first: Option<Finder<'static>>,
-    others: Vec<Finder<'static>>,
-    since: Option<String>,
-    until: Option<String>,
-    /// No line from this time on fits, and none after it does.
-    end: Option<String>,
-    pub(crate) damaged: u64,
+pub(crate) struct Found {
+    pub(crate) at: DateTime<Utc>,
+    /// The line as it stands in the file, without its line feed.
+    pub(crate) text: String,
 }
 
-impl<'a> Search<'a> {
-    pub(crate) fn new(query: &'a LogQuery) -> Self {
-        let mut needles = query.needles();
-        needles.sort_by_key(|needle| std::cmp::Reverse(needle.len()));
-        let mut finders = needles.iter().map(|needle| Finder::new(needle).into_owned());
-        Self {
-            query,
-            first: finders.next(),
-            others: finders.collect(),
-            since: query.since.map(time_text),
-            until: query.until.map(time_text),
-            end: query.until.map(|until| time_text(until + DISORDER_MAX)),
-            damaged: 0,
-        }
+/// What a turn came to.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    pub(crate) found: Vec<Found>,
+    /// How many lines of those looked at are no lines of a log.
+    pub(crate) damaged: u64,
+    /// Whether nothing is left that could fit.
+    pub(crate) is_end: bool,
+}
+
+/// A file that is looked through.
+pub(crate) struct Scan {
+    segment: Segment,
+    /// What is read; `None` before the first turn.
+    reader: Option<Box<dyn Read + Send>>,
+    block: Block,
+    /// The rarest of the needles in the first block.
+    needle: Option<usize>,
+}
+
+/// A part of a file.
+#[derive(Debug, Default)]
+struct Block {
+    bytes: Vec<u8>,
+    /// Whole lines that were not looked at begin here,
+    start: usize,
+    /// and end here;
+    whole: usize,
+    /// behind them is half a line, up to here.
+    filled: usize,
+    /// Whether what is read first is the rest of a line that was too long.
+    is_within: bool,
+}
+
+impl fmt::Debug for Scan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scan").field("segment", &self.segment).finish_non_exhaustive()
+    }
+}
+
+impl Scan {
+    pub(crate) fn new(segment: Segment) -> Self {
+        Self { segment, reader: None, block: Block::default(), needle: None }
     }
 
-    /// Looks through a file and hands out the lines that fit, in their order.
-    pub(crate) fn file(
-        &mut self,
-        segment: &Segment,
-        found: &mut dyn FnMut(LogRecord) -> ControlFlow<()>,
-    ) -> io::Result<ControlFlow<()>> {
-        match segment.form {
-            Form::Packed => self.stream(zstd::stream::Decoder::new(File::open(&segment.path)?)?, found),
-            Form::Plain | Form::Written => match File::open(&segment.path) {
-                // It was compressed since the folder was read.
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    let packed = segment.path.with_extension("log.zst");
-                    self.stream(zstd::stream::Decoder::new(File::open(packed)?)?, found)
-                }
-                file => {
-                    let mut file = file?;
-                    if let Some(since) = self.query.since {
-                        seek(&mut file, since - DISORDER_MAX)?;
+    pub(crate) fn path(&self) -> &Path {
+        &self.segment.path
+    }
+
+    /// Looks through the next piece; what was found is handed out also if the file cannot be read on.
+    pub(crate) fn turn(&mut self, filter: &Filter<'_>) -> (Turn, io::Result<()>) {
+        let (mut turn, mut bytes) = (Turn::default(), 0);
+        while !turn.is_end && bytes < TURN_BYTES && turn.found.len() < TURN_LINES {
+            if self.block.start == self.block.whole {
+                match self.read(filter, &mut turn) {
+                    Ok(count) => bytes += count,
+                    Err(error) => {
+                        turn.is_end = true;
+                        return (turn, Err(error));
                     }
-                    let place = file.stream_position()?;
-                    let left = segment.bytes_max.map_or(u64::MAX, |bytes| bytes.saturating_sub(place));
-                    self.stream(file.take(left), found)
                 }
-            },
+            }
+            self.look(filter, &mut turn);
         }
+        (turn, Ok(()))
     }
 
-    fn stream(
-        &mut self,
-        mut source: impl Read,
-        found: &mut dyn FnMut(LogRecord) -> ControlFlow<()>,
-    ) -> io::Result<ControlFlow<()>> {
-        let mut block = vec![0; BLOCK_BYTES];
-        let mut filled = 0;
-        loop {
-            if filled == block.len() {
-                // No line that this program wrote is as long as a block.
-                self.damaged += 1;
-                filled = 0;
+    /// Reads the next lines; how many bytes were read.
+    fn read(&mut self, filter: &Filter<'_>, turn: &mut Turn) -> io::Result<usize> {
+        let reader = match &mut self.reader {
+            Some(reader) => reader,
+            none => {
+                self.block.bytes = vec![0; BLOCK_BYTES];
+                none.insert(open(&self.segment, filter)?)
             }
-            let count = match source.read(&mut block[filled..]) {
-                Ok(0) => return Ok(ControlFlow::Continue(())),
-                Ok(count) => count,
+        };
+        let count = self.block.fill(reader, turn)?;
+        if turn.is_end && self.segment.form != Form::Written && !self.block.is_within {
+            // What is put away is not written on: half a line stays half, and the last one may have no line feed.
+            self.block.whole = self.block.filled;
+        }
+        let lines = self.block.lines();
+        if filter.is_beyond(lines) {
+            turn.is_end = true;
+            self.block.start = self.block.whole;
+        } else if self.needle.is_none() {
+            self.needle = filter.rarest(lines);
+        }
+        Ok(count)
+    }
+
+    /// Looks through the lines that were read, until enough are found.
+    fn look(&mut self, filter: &Filter<'_>, turn: &mut Turn) {
+        let lines = self.block.lines();
+        let mut candidates = filter.candidates(self.needle);
+        let mut at = 0;
+        while turn.found.len() < TURN_LINES {
+            let Some((start, end)) = candidates.next(lines, at) else {
+                at = lines.len();
+                break;
+            };
+            at = lines.len().min(end + 1);
+            match filter.judge(&lines[start..end]) {
+                Judgement::Fits { at, text } => turn.found.push(Found { at, text: text.to_owned() }),
+                Judgement::Other => {}
+                Judgement::Damaged => turn.damaged += 1,
+            }
+        }
+        self.block.start += at;
+        // The end of the file is not the end of what was read of it.
+        turn.is_end &= self.block.start == self.block.whole;
+    }
+}
+
+impl Block {
+    fn lines(&self) -> &[u8] {
+        &self.bytes[self.start..self.whole]
+    }
+
+    /// Reads until there is a whole line, or the file has ended; how many bytes were read.
+    fn fill(&mut self, reader: &mut impl Read, turn: &mut Turn) -> io::Result<usize> {
+        self.bytes.copy_within(self.whole..self.filled, 0);
+        self.filled -= self.whole;
+        (self.start, self.whole) = (0, 0);
+        let mut bytes = 0;
+        while self.whole == 0 {
+            if self.filled == self.bytes.len() {
+                turn.damaged += u64::from(!self.is_within);
+                (self.filled, self.is_within) = (0, true);
+            }
+            let come = match reader.read(&mut self.bytes[self.filled..]) {
+                Ok(0) => {
+                    turn.is_end = true;
+                    return Ok(bytes);
+                }
+                Ok(count) => self.filled..self.filled + count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
-            filled += count;
-            // Half a line at the end is not written to its end yet, or never will be.
-            let Some(whole) = memrchr(b'\n', &block[..filled]).map(|at| at + 1) else { continue };
-            if self.lines(&block[..whole], found).is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
-            block.copy_within(whole..filled, 0);
-            filled -= whole;
+            bytes += come.len();
+            self.filled = come.end;
+            self.whole = memrchr(b'\n', &self.bytes[come.clone()]).map_or(0, |at| come.start + at + 1);
         }
-    }
-
-    /// Looks through whole lines.
-    pub(crate) fn lines(
-        &mut self,
-        mut lines: &[u8],
-        found: &mut dyn FnMut(LogRecord) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
-        while !lines.is_empty() {
-            let start = match &self.first {
-                Some(needle) => match needle.find(lines) {
-                    Some(at) => memrchr(b'\n', &lines[..at]).map_or(0, |end| end + 1),
-                    None => return ControlFlow::Continue(()),
-                },
-                None => 0,
-            };
-            let end = memchr(b'\n', &lines[start..]).map_or(lines.len(), |end| start + end);
-            self.line(&lines[start..end], found)?;
-            lines = lines.get(end + 1..).unwrap_or_default();
+        if std::mem::take(&mut self.is_within) {
+            self.start = memchr(b'\n', &self.bytes[..self.whole]).map_or(self.whole, |end| end + 1);
         }
-        ControlFlow::Continue(())
-    }
-
-    fn line(&mut self, line: &[u8], found: &mut dyn FnMut(LogRecord) -> ControlFlow<()>) -> ControlFlow<()> {
-        if let Some(time) = line.get(TIME_AT..TIME_AT + TIME_BYTES) {
-            let is_before =
-                |limit: &Option<String>| limit.as_ref().is_some_and(|limit| time < limit.as_bytes());
-            let is_after =
-                |limit: &Option<String>| limit.as_ref().is_some_and(|limit| time >= limit.as_bytes());
-            if is_after(&self.end) {
-                return ControlFlow::Break(());
-            }
-            if is_before(&self.since) || is_after(&self.until) {
-                return ControlFlow::Continue(());
-            }
-        }
-        let level = line.get(LEVEL_AT..).and_then(level);
-        if level.is_some_and(|level| self.query.level.is_some_and(|least| level < least)) {
-            return ControlFlow::Continue(());
-        }
-        if self.others.iter().any(|needle| needle.find(line).is_none()) {
-            return ControlFlow::Continue(());
-        }
-        if line.is_empty() {
-            return ControlFlow::Continue(());
-        }
-        match serde_json::from_slice::<LogRecord>(line) {
-            Ok(record) if self.query.fits(&record) => found(record),
-            Ok(_) => ControlFlow::Continue(()),
-            Err(_) => {
-                self.damaged += 1;
-                ControlFlow::Continue(())
-            }
-        }
+        Ok(bytes)
     }
 }
 
-/// The level at the start of some bytes.
-fn level(bytes: &[u8]) -> Option<LogLevel> {
-    LogLevel::ALL.into_iter().find(|level| bytes.starts_with(level.name().as_bytes()))
+fn open(segment: &Segment, filter: &Filter<'_>) -> io::Result<Box<dyn Read + Send>> {
+    let unpacked = |path: &Path| Ok::<_, io::Error>(Box::new(zstd::stream::Decoder::new(File::open(path)?)?));
+    match segment.form {
+        Form::Packed => Ok(unpacked(&segment.path)?),
+        Form::Plain | Form::Written => match File::open(&segment.path) {
+            // It was compressed since the folder was read.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Ok(unpacked(&segment.path.with_extension("log.zst"))?)
+            }
+            file => {
+                let mut file = file?;
+                let place = match filter.start() {
+                    Some(start) => seek(&mut file, start.as_bytes())?,
+                    None => 0,
+                };
+                let left = segment.bytes_max.map_or(u64::MAX, |bytes| bytes.saturating_sub(place));
+                Ok(Box::new(file.take(left)))
+            }
+        },
+    }
 }
 
-/// Goes to a line before which all lines are older than a time, by halving.
-fn seek(file: &mut File, time: DateTime<Utc>) -> io::Result<()> {
-    let wanted = time_text(time);
+/// Goes to a line before which all lines are older than a time, by halving; the place of that line.
+fn seek(file: &mut File, time: &[u8]) -> io::Result<u64> {
     let (mut low, mut high) = (0, file.metadata()?.len());
     while high - low > BLOCK_BYTES as u64 {
         let middle = low + (high - low) / 2;
-        let bytes = some_lines(file, middle)?;
-        // From the middle on, the first whole line; a stretch without one is looked through from `low`.
-        let line = memchr(b'\n', &bytes).map(|end| &bytes[end + 1..]);
-        match line.and_then(|line| line.get(TIME_AT..TIME_AT + TIME_BYTES)) {
-            Some(found) if found < wanted.as_bytes() => low = middle,
+        // A stretch without a line is looked through from `low`.
+        match latest(&some_lines(file, middle)?) {
+            Some(latest) if latest < time => low = middle,
             Some(_) => high = middle,
             None => break,
         }
@@ -184,7 +218,7 @@ fn seek(file: &mut File, time: DateTime<Utc>) -> io::Result<()> {
         // Half a line, whose other half is before `low`.
         low += memchr(b'\n', &some_lines(file, low)?).map_or(0, |end| end as u64 + 1);
     }
-    file.seek(SeekFrom::Start(low)).map(drop)
+    file.seek(SeekFrom::Start(low))
 }
 
 /// Enough of a file from a place on for one whole line.

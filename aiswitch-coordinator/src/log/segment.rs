@@ -1,13 +1,15 @@
 //! The files of one log: the one that is written, and those that were put away.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use aiswitch_agent::AgentId;
 use chrono::{DateTime, NaiveDateTime, Utc};
 
-use super::record::{TIME_AT, TIME_BYTES};
+use super::line::{HEAD_BYTES, head, latest};
+use super::record::{LOG_LINE_BYTES_MAX, TIME_BYTES, time_text};
 use crate::{Home, HomeError};
 
 /// How the time of its first line stands in the name of a file that was put away.
@@ -15,6 +17,9 @@ const STAMP: &str = "%Y%m%dT%H%M%S%.3fZ";
 
 /// How long a stamp is.
 const STAMP_BYTES: usize = 20;
+
+/// How the frame begins that says up to when a packed file reaches: its magic number and its length.
+const FRAME_START: [u8; 8] = [0x5A, 0x2A, 0x4D, 0x18, 24, 0, 0, 0];
 
 /// What a log is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,6 +94,30 @@ impl LogSource {
         });
         Ok(segments)
     }
+
+    /// Its files, and up to when each reaches.
+    pub(crate) fn ended_segments(&self, home: &Home) -> Result<Vec<Ended>, HomeError> {
+        let segments = self.segments(home)?;
+        let next: Vec<_> = segments.iter().skip(1).map(|next| next.first).chain([None]).collect();
+        let ended = segments.into_iter().zip(next).map(|(segment, next)| {
+            let last = match segment.form {
+                Form::Written => None,
+                // One that does not say its end reaches up to the next one, unless the clock was set back.
+                Form::Packed => packed_end(&segment.path).or(next),
+                Form::Plain => last_time(&segment.path).or(next),
+            };
+            Ended { segment, last }
+        });
+        Ok(ended.collect())
+    }
+}
+
+/// One file of a log, and up to when it reaches.
+#[derive(Clone, Debug)]
+pub(crate) struct Ended {
+    pub(crate) segment: Segment,
+    /// The time of its last line; `None` while it is written, and where it is not known.
+    pub(crate) last: Option<DateTime<Utc>>,
 }
 
 /// One file of a log.
@@ -137,14 +166,43 @@ fn split(name: &str) -> Option<(&str, Option<DateTime<Utc>>, Form)> {
 
 /// The time of the first line of a file; `None` if it has none.
 pub(crate) fn first_time(path: &Path) -> Option<DateTime<Utc>> {
-    let mut start = [0; TIME_AT + TIME_BYTES];
+    let mut start = [0; HEAD_BYTES];
     File::open(path).and_then(|mut file| file.read_exact(&mut start)).ok()?;
-    line_time(&start)
+    time_of(head(&start)?.0)
 }
 
-/// The time of a line.
-pub(crate) fn line_time(line: &[u8]) -> Option<DateTime<Utc>> {
-    std::str::from_utf8(line.get(TIME_AT..TIME_AT + TIME_BYTES)?).ok()?.parse().ok()
+/// The time of the last lines of a file; `None` if it has none.
+fn last_time(path: &Path) -> Option<DateTime<Utc>> {
+    let file = File::open(path).ok()?;
+    latest_before(&file, file.metadata().ok()?.len()).ok()?
+}
+
+/// The latest time of the last lines before a place of a file; `None` if there is none.
+pub(crate) fn latest_before(file: &File, place: u64) -> io::Result<Option<DateTime<Utc>>> {
+    // Two of the longest lines: one of them is whole.
+    let start = place.saturating_sub(2 * LOG_LINE_BYTES_MAX as u64);
+    let mut end = vec![0; usize::try_from(place - start).expect("it is small")];
+    file.read_exact_at(&mut end, start)?;
+    Ok(latest(&end).and_then(time_of))
+}
+
+fn time_of(text: &[u8]) -> Option<DateTime<Utc>> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// What a packed file has at its end, for those who look for a time: a frame that programs that unpack it pass over.
+///
+/// [Zstandard, RFC 8878, 3.1.2](https://www.rfc-editor.org/rfc/rfc8878#section-3.1.2): magic number, length, content.
+pub(crate) fn end_frame(last: DateTime<Utc>) -> Vec<u8> {
+    [&FRAME_START, time_text(last).as_bytes()].concat()
+}
+
+fn packed_end(path: &Path) -> Option<DateTime<Utc>> {
+    let file = File::open(path).ok()?;
+    let mut end = [0; FRAME_START.len() + TIME_BYTES];
+    let place = file.metadata().ok()?.len().checked_sub(end.len() as u64)?;
+    file.read_exact_at(&mut end, place).ok()?;
+    time_of(end.strip_prefix(&FRAME_START)?)
 }
 
 /// The names in a folder; one that is not there has none.
@@ -156,7 +214,7 @@ pub(crate) fn names(folder: &Path) -> Result<Vec<String>, HomeError> {
     entries
         .map(|entry| Ok(entry?.file_name().into_string().ok()))
         .filter_map(Result::transpose)
-        .collect::<std::io::Result<_>>()
+        .collect::<io::Result<_>>()
         .map_err(HomeError::io("read the folder", folder))
 }
 

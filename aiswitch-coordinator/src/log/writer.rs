@@ -12,10 +12,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aiswitch_lock::{BlockingLockManager, FileLockManager, LockName, LockOptions};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::Map;
 
-use super::record::LogRecord;
-use super::segment::{Form, LogSource, first_time, names, stamped};
+use super::filter::DISORDER_MAX;
+use super::record::{LogLevel, LogRecord};
+use super::segment::{Form, LogSource, end_frame, first_time, latest_before, names, stamped};
 use crate::Home;
 use crate::error::HomeError;
 use crate::home::{FILE_MODE, make_folder};
@@ -57,6 +59,8 @@ pub struct LogWriter {
 struct OpenLog {
     file: File,
     first: Option<DateTime<Utc>>,
+    /// The latest time of the last lines, and how long the file was then.
+    latest: (u64, Option<DateTime<Utc>>),
 }
 
 impl LogWriter {
@@ -65,18 +69,20 @@ impl LogWriter {
         Self { home, locks: None, limits, open: BTreeMap::new() }
     }
 
-    /// Adds lines to a log.
+    /// Adds lines to a log, those behind a place where the clock was set back in a file of their own.
     ///
     /// # Errors
-    /// None of the lines was added: the disk is full or cannot be written, or the lock cannot be had.
+    /// None of the lines was added, or none behind such a place: the disk is full or cannot be written, or the lock cannot be
+    /// had.
     pub fn append(&mut self, source: &LogSource, records: &[LogRecord]) -> Result<(), HomeError> {
-        let Some(last) = records.last() else { return Ok(()) };
-        let lines: Vec<u8> = records.iter().flat_map(LogRecord::line).collect();
         let name = lock_name(source.stem());
         let options = LockOptions::new().with_timeout(LOCK_TIMEOUT).with_purpose("write a log");
         let locked =
             BlockingLockManager::acquire(self.locks()?, &name, &options).map_err(HomeError::LogLock)?;
-        let put_away = self.append_locked(source, &lines, last.at)?;
+        let mut put_away = false;
+        for records in records.chunk_by(|before, after| before.at - after.at <= DISORDER_MAX) {
+            put_away |= self.append_locked(source, records)?;
+        }
         drop(locked);
         if put_away { self.pack(source) } else { Ok(()) }
     }
@@ -104,28 +110,30 @@ impl LogWriter {
     }
 
     /// Whether a file was put away.
-    fn append_locked(
-        &mut self,
-        source: &LogSource,
-        lines: &[u8],
-        now: DateTime<Utc>,
-    ) -> Result<bool, HomeError> {
+    fn append_locked(&mut self, source: &LogSource, records: &[LogRecord]) -> Result<bool, HomeError> {
+        let (Some(begin), Some(end)) = (records.first(), records.last()) else { return Ok(false) };
         let path = source.path(&self.home);
         let mut log = match self.open.remove(source) {
             Some(log) if is_at(&log.file, &path) => log,
             Some(_) | None => OpenLog::open(&source.folder(&self.home), &path)?,
         };
-        let length = log.file.metadata().map_err(HomeError::io("look at", &path))?.len();
-        let age = log.first.map(|first| (now - first).to_std().unwrap_or_default());
+        let mut length = log.file.metadata().map_err(HomeError::io("look at", &path))?.len();
+        let set_back = log.set_back(length, begin.at).map_err(HomeError::io("read", &path))?;
+        let note = set_back.map(|by| set_back_line(begin, by));
+        let lines: Vec<u8> = note.iter().chain(records).flat_map(LogRecord::line).collect();
+        let age = log.first.map(|first| (end.at - first).to_std().unwrap_or_default());
         let is_full = length > 0 && length + lines.len() as u64 > self.limits.file_bytes_max;
         let is_old = age.is_some_and(|age| age > self.limits.file_age_max);
-        let put_away = is_full || is_old;
+        let put_away = is_full || is_old || set_back.is_some();
         if put_away {
-            put_aside(source, &self.home, log.first.unwrap_or(now))?;
+            put_aside(source, &self.home, log.first.unwrap_or(begin.at))?;
             log = OpenLog::open(&source.folder(&self.home), &path)?;
+            length = 0;
         }
-        log.append(lines, &path, if put_away { 0 } else { length })?;
+        log.append(&lines, &path, length)?;
         log.first = log.first.or_else(|| first_time(&path));
+        log.latest =
+            (length + lines.len() as u64, log.latest.1.max(records.iter().map(|record| record.at).max()));
         self.open.insert(source.clone(), log);
         Ok(put_away)
     }
@@ -155,7 +163,15 @@ impl OpenLog {
         let file =
             options.read(true).append(true).create(true).mode(FILE_MODE).custom_flags(no_follow).open(path);
         let file = file.map_err(HomeError::io("open", path))?;
-        Ok(Self { file, first: first_time(path) })
+        Ok(Self { file, first: first_time(path), latest: (0, None) })
+    }
+
+    /// By how much the clock was set back since the last lines of a file of this length, if it was.
+    fn set_back(&mut self, length: u64, now: DateTime<Utc>) -> io::Result<Option<TimeDelta>> {
+        if self.latest.0 != length {
+            self.latest = (length, latest_before(&self.file, length)?);
+        }
+        Ok(self.latest.1.map(|latest| latest - now).filter(|by| *by > DISORDER_MAX))
     }
 
     /// Adds lines to a file of this length, all or none; the caller has the log's lock.
@@ -174,6 +190,20 @@ impl OpenLog {
             drop(self.file.set_len(length));
             HomeError::io("write", path)(source)
         })
+    }
+}
+
+/// What is written where the clock was set back.
+fn set_back_line(next: &LogRecord, by: TimeDelta) -> LogRecord {
+    LogRecord {
+        at: next.at,
+        level: LogLevel::Warn,
+        target: module_path!().to_owned(),
+        run: None,
+        agent: None,
+        task: None,
+        msg: format!("the clock was set back by {} s", by.num_seconds()),
+        fields: Map::from_iter([("set_back_ms".to_owned(), by.num_milliseconds().into())]),
     }
 }
 
@@ -203,9 +233,13 @@ fn pack(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         source => source?,
     };
-    let target =
+    let mut target =
         OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(&unfinished)?;
-    zstd::stream::copy_encode(source, &target, PACK_LEVEL)?;
+    let last = latest_before(&source, source.metadata()?.len())?;
+    zstd::stream::copy_encode(&source, &target, PACK_LEVEL)?;
+    if let Some(last) = last {
+        target.write_all(&end_frame(last))?;
+    }
     target.sync_all()?;
     let packed: PathBuf = path.with_file_name(format!("{name}.zst"));
     fs::rename(&unfinished, packed)?;

@@ -61,7 +61,7 @@ fn found(home: &Home, query: &LogQuery) -> (Vec<LogLine>, LogSearch) {
 }
 
 fn messages(home: &Home, query: &LogQuery) -> Vec<String> {
-    found(home, query).0.into_iter().map(|line| line.record.msg).collect()
+    found(home, query).0.into_iter().map(|line| line.record().msg).collect()
 }
 
 /// A writer, and the number of the last line that it said to have written.
@@ -132,8 +132,8 @@ fn what_four_processes_wrote_is_there_once_and_whole_also_after_rotations_and_ki
     assert_eq!((search.unreadable.len(), search.damaged <= kills), (0, true), "{search:?}");
     let mut seen: BTreeMap<String, Vec<i64>> = BTreeMap::new();
     for line in &all {
-        let writer = line.record.fields["writer"].as_str().unwrap().to_owned();
-        seen.entry(writer).or_default().push(line.record.fields["number"].as_i64().unwrap());
+        let writer = line.record().fields["writer"].as_str().unwrap().to_owned();
+        seen.entry(writer).or_default().push(line.record().fields["number"].as_i64().unwrap());
     }
     for (name, numbers) in acknowledged {
         let seen = seen.get_mut(&name).unwrap();
@@ -203,7 +203,7 @@ fn lines_of_all_logs_are_found_by_time_level_agent_run_text_and_condition() {
     }
     let all = LogQuery::default();
     let seconds = |query: &LogQuery| -> Vec<i64> {
-        found(&home, query).0.iter().map(|line| line.record.fields["seconds"].as_i64().unwrap()).collect()
+        found(&home, query).0.iter().map(|line| line.record().fields["seconds"].as_i64().unwrap()).collect()
     };
     assert_eq!(seconds(&all), (0..100).collect::<Vec<_>>());
     let window = LogQuery { since: Some(at(20)), until: Some(at(23)), ..all.clone() };
@@ -259,7 +259,7 @@ fn who_follows_sees_each_line_once_also_over_a_rotation() {
     write(0, &LogSource::Coordinator);
     let mut seen = Vec::new();
     let (mut follow, _) = LogFollow::start(&home, LogQuery::default(), |line| {
-        seen.push(line.record.msg);
+        seen.push(line.record().msg);
         ControlFlow::Continue(())
     })
     .unwrap();
@@ -267,7 +267,7 @@ fn who_follows_sees_each_line_once_also_over_a_rotation() {
         // An agent's first line comes while its log is followed already.
         let source = if seconds == 5 { LogSource::Agent(id("new")) } else { LogSource::Coordinator };
         write(seconds, &source);
-        seen.extend(follow.more().unwrap().into_iter().map(|line| line.record.msg));
+        seen.extend(follow.more().unwrap().into_iter().map(|line| line.record().msg));
     }
     assert_eq!(seen, (0..20).map(|seconds| seconds.to_string()).collect::<Vec<_>>());
     assert!(fs::read_dir(home.logs_dir()).unwrap().count() > 5);
@@ -287,13 +287,13 @@ fn events_of_tracing_reach_the_log_that_they_are_about() {
     });
     assert_eq!(guard.finish(), None);
     let (lines, _) = found(&home, &LogQuery::default());
-    let told: Vec<(&LogSource, &str)> =
-        lines.iter().map(|line| (&line.source, line.record.msg.as_str())).collect();
+    let told: Vec<(&LogSource, String)> =
+        lines.iter().map(|line| (&line.source, line.record().msg)).collect();
     assert_eq!(told.len(), 3, "{told:?}");
-    assert!(told.contains(&(&LogSource::Agent(id("claude")), "started")));
-    assert!(told.contains(&(&LogSource::Coordinator, "strange")));
-    assert!(told.contains(&(&LogSource::Metrics, "sample")));
-    let started = &lines.iter().find(|line| line.record.msg == "started").unwrap().record;
+    assert!(told.contains(&(&LogSource::Agent(id("claude")), "started".to_owned())));
+    assert!(told.contains(&(&LogSource::Coordinator, "strange".to_owned())));
+    assert!(told.contains(&(&LogSource::Metrics, "sample".to_owned())));
+    let started = lines.iter().map(LogLine::record).find(|record| record.msg == "started").unwrap();
     assert_eq!((started.run.as_deref(), started.fields["pid"].as_u64()), (Some("01K"), Some(7)));
 }
 

@@ -11,6 +11,7 @@ mod figures;
 mod fuzz;
 mod fuzz_bodies;
 mod locks;
+mod log_search;
 mod logs;
 mod order;
 mod parallel;

@@ -83,14 +83,15 @@ async fn files_of_logs_go_but_for_the_one_that_is_written() {
     let (_folder, home) = home();
     let folder = home.logs_dir();
     std::fs::create_dir_all(folder.join("agents")).expect("a folder");
-    let line = |time: &str| format!("{{\"ts\":\"{time}\",\"level\":\"INFO\"}}\n");
-    for (name, first) in [
-        ("coordinator-20261101T000000.000Z.log.zst", None),
-        ("coordinator-20261120T000000.000Z.log", Some("2026-11-20T00:00:00.000Z")),
-        ("coordinator.log", Some("2026-11-23T00:00:00.000Z")),
-        ("agents/a.log", Some("2026-10-01T00:00:00.000Z")),
+    let line =
+        |day: &str| format!("{{\"ts\":\"2026-{day}T00:00:00.000Z\",\"level\":\"info\",\"msg\":\"x\"}}\n");
+    for (name, text) in [
+        ("coordinator-20261101T000000.000Z.log.zst", "packed".to_owned()),
+        ("coordinator-20261120T000000.000Z.log", line("11-20") + &line("11-22")),
+        ("coordinator.log", line("11-23")),
+        ("agents/a.log", line("10-01")),
     ] {
-        std::fs::write(folder.join(name), first.map_or_else(|| "packed".to_owned(), line)).expect("written");
+        std::fs::write(folder.join(name), text).expect("written");
     }
     let names = |now: &str, retention: Retention| {
         let expired = Expired::find(&home, &retention, now.parse().expect("a time")).expect("a look");
@@ -99,11 +100,11 @@ async fn files_of_logs_go_but_for_the_one_that_is_written() {
         expired.logs.iter().map(name).collect::<Vec<_>>()
     };
     let days = |days: u64| Retention { log_age_max: Duration::from_hours(24 * days), ..Retention::default() };
-    // Its last line is not later than the first one of the next file: of the 20th, and of the 23rd.
+    // The last line of the one is not later than the first one of the next file, of the 20th; that of the other is of the 22nd.
     assert_eq!(names("2026-11-25T00:00:00Z", days(5)), [] as [&str; 0]);
     assert_eq!(names("2026-11-25T01:00:00Z", days(5)), ["coordinator-20261101T000000.000Z.log.zst"]);
     let both = ["coordinator-20261101T000000.000Z.log.zst", "coordinator-20261120T000000.000Z.log"];
-    assert_eq!(names("2026-11-28T01:00:00Z", days(5)), both);
+    assert_eq!(names("2026-11-27T01:00:00Z", days(5)), both);
     let none = Retention { log_bytes_max: 0, ..Retention::default() };
     assert_eq!(names("2026-11-25T00:00:00Z", none), both);
     let expired = Expired::find(&home, &none, now()).expect("a look");

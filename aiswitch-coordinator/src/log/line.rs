@@ -1,0 +1,171 @@
+//! One line of a log as it stands in a file: read to judge it, without a copy of its texts where none is needed.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Number, Value};
+
+use super::record::{LogLevel, TIME_AT, TIME_BYTES};
+
+/// How many bytes tell the time and the level: `{"ts":"…","level":"trace"`.
+pub(crate) const HEAD_BYTES: usize = TIME_AT + TIME_BYTES + 17;
+
+/// A line; each that can be read as one can be read as a [`LogRecord`](super::LogRecord) too.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Line<'a> {
+    #[serde(rename = "ts")]
+    pub(crate) at: DateTime<Utc>,
+    pub(crate) level: LogLevel,
+    #[serde(borrow)]
+    pub(crate) target: Cow<'a, str>,
+    #[serde(borrow, default)]
+    pub(crate) run: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) agent: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) task: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(crate) msg: Cow<'a, str>,
+    #[serde(borrow, default)]
+    fields: Fields<'a>,
+}
+
+/// A text within a line; in an `Option`, a bare `Cow` would always be a copy.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
+
+/// The fields of a line's own, in their order; of several with the same name the last one counts.
+#[derive(Debug, Default)]
+struct Fields<'a>(Vec<(Text<'a>, Field<'a>)>);
+
+/// The value of a field.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Field<'a> {
+    Text(Cow<'a, str>),
+    Number(Number),
+    Other(Value),
+}
+
+impl Line<'_> {
+    /// The value of a field of its own.
+    pub(crate) fn field(&self, name: &str) -> Option<&Field<'_>> {
+        self.fields.0.iter().rfind(|(known, _)| known.0 == name).map(|(_, value)| value)
+    }
+
+    /// Whether its message or a text among its fields is one of those.
+    pub(crate) fn any_text(&self, fits: impl Fn(&str) -> bool) -> bool {
+        let of_fields = self.fields.0.iter().any(|(name, value)| match value {
+            Field::Text(text) => fits(text) && self.field(&name.0) == Some(value),
+            Field::Number(_) | Field::Other(_) => false,
+        });
+        of_fields || fits(&self.msg)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FieldsVisitor)
+    }
+}
+
+struct FieldsVisitor;
+
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = Fields<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = Vec::new();
+        while let Some(field) = map.next_entry()? {
+            fields.push(field);
+        }
+        Ok(Fields(fields))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Field<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(FieldVisitor)
+    }
+}
+
+struct FieldVisitor;
+
+impl<'de> Visitor<'de> for FieldVisitor {
+    type Value = Field<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Field::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Field::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(Field::Number(number.into()))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+        Ok(Field::Number(number.into()))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+        Ok(Number::from_f64(number).map_or(Field::Other(Value::Null), Field::Number))
+    }
+
+    fn visit_bool<E>(self, truth: bool) -> Result<Self::Value, E> {
+        Ok(Field::Other(truth.into()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Field::Other(Value::Null))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+        Value::deserialize(SeqAccessDeserializer::new(list)).map(Field::Other)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        Value::deserialize(MapAccessDeserializer::new(map)).map(Field::Other)
+    }
+}
+
+/// The time and the level of a line that begins as this program writes one; of any other they are known only once it is read.
+pub(crate) fn head(line: &[u8]) -> Option<(&[u8], LogLevel)> {
+    let (start, rest) = line.split_at_checked(TIME_AT)?;
+    let (time, rest) = rest.split_at_checked(TIME_BYTES)?;
+    let rest = rest.strip_prefix(br#"","level":""#)?;
+    if start != br#"{"ts":""# || !is_time(time) {
+        return None;
+    }
+    let is_of = |level: &LogLevel| {
+        rest.strip_prefix(level.name().as_bytes()).is_some_and(|rest| rest.starts_with(b"\""))
+    };
+    Some((time, LogLevel::ALL.into_iter().find(is_of)?))
+}
+
+/// Whether some bytes have the form `2026-11-23T10:15:00.123Z`, so that their order is that of time.
+fn is_time(bytes: &[u8]) -> bool {
+    bytes.len() == TIME_BYTES
+        && bytes.iter().zip(b"dddd-dd-ddTdd:dd:dd.dddZ").all(|(byte, form)| match form {
+            b'd' => byte.is_ascii_digit(),
+            sign => byte == sign,
+        })
+}
+
+/// The latest time of some lines: one line whose time is wrong hides none of the others.
+pub(crate) fn latest(lines: &[u8]) -> Option<&[u8]> {
+    lines.split(|byte| *byte == b'\n').filter_map(|line| Some(head(line)?.0)).max()
+}

@@ -1,0 +1,260 @@
+//! The lines of all logs that fit, in the order of time: threads look through files, one loop merges what they find.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::num::NonZero;
+use std::ops::ControlFlow;
+use std::thread::{Scope, ScopedJoinHandle};
+
+use chrono::{DateTime, Utc};
+
+use super::filter::{DISORDER_MAX, Filter};
+use super::query::LogQuery;
+use super::record::LogRecord;
+use super::scan::{Found, Scan, TURN_LINES, Turn};
+use super::segment::{Ended, LogSource};
+use crate::Home;
+use crate::error::HomeError;
+
+/// How many threads look through files at the most.
+const THREADS_MAX: usize = 16;
+
+/// How many for each core: the loop waits for the one that runs longest, while others have work.
+const THREADS_PER_CORE: usize = 2;
+
+/// A line that fits, and the log that it is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// The log.
+    pub source: LogSource,
+    /// The line as it stands in the log: one JSON document, without the line feed.
+    pub text: String,
+}
+
+impl LogLine {
+    /// What the line says.
+    ///
+    /// # Panics
+    /// The text was changed since it was found.
+    pub fn record(&self) -> LogRecord {
+        serde_json::from_str(&self.text).expect("what was found was read")
+    }
+}
+
+/// What a search came to, beside the lines.
+#[derive(Debug, Default)]
+pub struct LogSearch {
+    /// How many lines of those looked at are no lines of a log, such as half ones of a killed writer.
+    pub damaged: u64,
+    /// The files that could not be read to their end.
+    pub unreadable: Vec<HomeError>,
+}
+
+impl LogSearch {
+    /// Hands out all lines of a home that fit, merged by time, until `each` has enough.
+    ///
+    /// Lines that several processes wrote into one file stay in its order, which may be some seconds off. A file is never
+    /// in memory as a whole: at most 2048 lines of each log that wait to be merged, and some megabytes for each file that is read.
+    ///
+    /// # Errors
+    /// A folder of logs cannot be read. A file that cannot be read is in the result, and the others are read.
+    pub fn run(
+        home: &Home,
+        query: &LogQuery,
+        each: impl FnMut(LogLine) -> ControlFlow<()>,
+    ) -> Result<Self, HomeError> {
+        let mut searched = Vec::new();
+        for source in query.sources(home)? {
+            let segments = query.segments(home, &source)?;
+            searched.push((source, segments));
+        }
+        Ok(Self::files(searched, query, each))
+    }
+
+    /// Hands out the lines of these files that fit.
+    pub(crate) fn files(
+        searched: Vec<(LogSource, Vec<Ended>)>,
+        query: &LogQuery,
+        mut each: impl FnMut(LogLine) -> ControlFlow<()>,
+    ) -> Self {
+        let filter = Filter::new(query);
+        let chains: Vec<Chain<'_>> =
+            searched.into_iter().flat_map(|(source, segments)| Chain::all(&source, segments)).collect();
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let running_max = THREADS_MAX.min(cores * THREADS_PER_CORE);
+        std::thread::scope(|scope| {
+            let mut search = Search {
+                scope,
+                filter: &filter,
+                parts_max: 1 + running_max / chains.len().max(1),
+                chains,
+                running: VecDeque::new(),
+                running_max,
+                result: Self::default(),
+            };
+            search.merge(&mut each);
+            search.result
+        })
+    }
+}
+
+/// Files of one log of which each begins where the one before ends, so that their lines follow each other in time.
+struct Chain<'scope> {
+    source: LogSource,
+    /// Files that nobody looks through yet.
+    waiting: VecDeque<Scan>,
+    /// Files that are looked through; the next line of the chain is in the first one.
+    parts: VecDeque<Part<'scope>>,
+    /// How many parts have ended before these.
+    passed: usize,
+}
+
+/// A file that is looked through.
+struct Part<'scope> {
+    found: VecDeque<Found>,
+    state: State<'scope>,
+}
+
+enum State<'scope> {
+    Paused(Box<Scan>),
+    Running(ScopedJoinHandle<'scope, (Box<Scan>, Turn, std::io::Result<()>)>),
+    Ended,
+}
+
+/// All that is known while a search goes on.
+struct Search<'scope, 'env> {
+    scope: &'scope Scope<'scope, 'env>,
+    filter: &'scope Filter<'scope>,
+    chains: Vec<Chain<'scope>>,
+    /// How many files of a chain are looked through at once.
+    parts_max: usize,
+    /// The chains and the numbers of the parts that are looked through now, the oldest first.
+    running: VecDeque<(usize, usize)>,
+    running_max: usize,
+    result: LogSearch,
+}
+
+impl Search<'_, '_> {
+    fn merge(&mut self, each: &mut impl FnMut(LogLine) -> ControlFlow<()>) {
+        let mut order = BinaryHeap::new();
+        for chain in 0..self.chains.len() {
+            order.extend(self.next_time(chain).map(|at| Reverse((at, chain))));
+        }
+        while let Some(Reverse((_, chain))) = order.pop() {
+            let Some(line) = self.take(chain) else { continue };
+            if each(line).is_break() {
+                break;
+            }
+            order.extend(self.next_time(chain).map(|at| Reverse((at, chain))));
+        }
+    }
+
+    /// The time of the next line of a chain, once it is found; `None` at its end.
+    fn next_time(&mut self, chain: usize) -> Option<DateTime<Utc>> {
+        loop {
+            let Chain { parts, waiting, passed, .. } = &mut self.chains[chain];
+            match parts.front() {
+                Some(part) if !part.found.is_empty() => return part.found.front().map(|found| found.at),
+                Some(Part { state: State::Ended, .. }) => {
+                    parts.pop_front();
+                    *passed += 1;
+                }
+                None if waiting.is_empty() => return None,
+                _ => {
+                    self.start(chain);
+                    self.settle();
+                }
+            }
+        }
+    }
+
+    /// The next line of a chain.
+    fn take(&mut self, chain: usize) -> Option<LogLine> {
+        let Chain { source, parts, .. } = &mut self.chains[chain];
+        let part = parts.front_mut()?;
+        let line = LogLine { source: source.clone(), text: part.found.pop_front()?.text };
+        if part.found.len() == TURN_LINES / 2 {
+            self.start(chain);
+        }
+        Some(line)
+    }
+
+    /// Lets threads look for more, first for this chain, then for those lines that are asked for next.
+    fn start(&mut self, needed: usize) {
+        self.start_part(needed, 0);
+        for depth in 0..self.parts_max {
+            for chain in 0..self.chains.len() {
+                self.start_part(chain, depth);
+            }
+        }
+    }
+
+    /// Lets a thread look through a part, if there is one that has few lines left, and a thread.
+    fn start_part(&mut self, chain: usize, depth: usize) {
+        if self.running.len() == self.running_max {
+            return;
+        }
+        let Chain { parts, waiting, passed, .. } = &mut self.chains[chain];
+        if depth == parts.len() {
+            parts.extend(waiting.pop_front().map(Part::new));
+        }
+        let Some(part) = parts.get_mut(depth).filter(|part| part.found.len() <= TURN_LINES / 2) else {
+            return;
+        };
+        part.state = match std::mem::replace(&mut part.state, State::Ended) {
+            State::Paused(mut scan) => {
+                let filter = self.filter;
+                self.running.push_back((chain, *passed + depth));
+                State::Running(self.scope.spawn(move || {
+                    let (turn, read) = scan.turn(filter);
+                    (scan, turn, read)
+                }))
+            }
+            other => other,
+        };
+    }
+
+    /// Waits for the thread that runs longest, and takes in what it found.
+    fn settle(&mut self) {
+        let (chain, number) = self.running.pop_front().expect("a part that is waited for was started");
+        let Chain { parts, passed, .. } = &mut self.chains[chain];
+        let part = &mut parts[number - *passed];
+        let State::Running(thread) = std::mem::replace(&mut part.state, State::Ended) else { return };
+        let (scan, turn, read) = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        part.found.extend(turn.found);
+        self.result.damaged += turn.damaged;
+        if let Err(error) = read {
+            self.result.unreadable.push(HomeError::io("read", scan.path())(error));
+        }
+        if !turn.is_end {
+            part.state = State::Paused(scan);
+        }
+    }
+}
+
+impl Chain<'_> {
+    /// The chains of one log: one, unless the clock was set back.
+    fn all(source: &LogSource, segments: Vec<Ended>) -> Vec<Self> {
+        let mut chains: Vec<(Self, Option<DateTime<Utc>>)> = Vec::new();
+        for Ended { segment, last } in segments {
+            let first = segment.first;
+            let follows = |reach: Option<DateTime<Utc>>| {
+                reach.zip(first).is_none_or(|(reach, first)| reach - first <= DISORDER_MAX)
+            };
+            let index = chains.iter().position(|(_, reach)| follows(*reach)).unwrap_or(chains.len());
+            if index == chains.len() {
+                let (waiting, parts) = (VecDeque::new(), VecDeque::new());
+                chains.push((Self { source: source.clone(), waiting, parts, passed: 0 }, None));
+            }
+            chains[index].0.waiting.push_back(Scan::new(segment));
+            chains[index].1 = last;
+        }
+        chains.into_iter().map(|(chain, _)| chain).collect()
+    }
+}
+
+impl Part<'_> {
+    fn new(scan: Scan) -> Self {
+        Self { found: VecDeque::new(), state: State::Paused(Box::new(scan)) }
+    }
+}
