@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use aiswitch_metrics::{Metric, MetricsStore as _, Sample, Source, SqliteMetricsStore};
 use chrono::Utc;
@@ -116,24 +116,33 @@ fn parsers_of_prometheus_and_opentelemetry_read_the_exports() {
     };
     let store = SqliteMetricsStore::at(sandbox.aiswitch_home().join("state/metrics.db"));
     assert!(store.store_metrics(&[sample], at).unwrap().rejected.is_none());
+    let python = std::env::var_os("AISWITCH_PYTHON").unwrap_or("python3".into());
     for (format, script) in [("prometheus", READ_PROMETHEUS), ("otlp-json", READ_OTLP)] {
         let text = show(&sandbox, &["metrics", "export", "--format", format]).stdout;
-        let python = std::env::var_os("AISWITCH_PYTHON").unwrap_or("python3".into());
-        let reading =
-            Command::new(python).args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let Ok(mut reading) = reading else {
-            drop(writeln!(io::stderr(), "skipped: there is no python3"));
-            return;
-        };
-        // One that has no parser does not read it.
-        drop(reading.stdin.take().unwrap().write_all(text.as_bytes()));
-        let read = reading.wait_with_output().unwrap();
-        if read.status.code() == Some(77) {
-            drop(writeln!(io::stderr(), "skipped: `AISWITCH_PYTHON` has no parser of {format}"));
-            continue;
-        }
+        let Some(read) = read_by(Command::new(&python).args(["-c", script]), &text) else { continue };
         assert!(read.status.success(), "{format}: {text}");
         let agents: Vec<Value> = serde_json::from_slice(&read.stdout).unwrap();
         assert!(agents.contains(&"echo".into()) && agents.contains(&hostile.into()), "{format}: {agents:?}");
     }
+    let text = show(&sandbox, &["metrics", "export"]).stdout;
+    let promtool = std::env::var_os("AISWITCH_PROMTOOL").unwrap_or("promtool".into());
+    if let Some(read) = read_by(Command::new(promtool).args(["check", "metrics"]), &text) {
+        // It exits with 3 for what it would write otherwise.
+        assert!(read.status.success() && read.stderr.is_empty(), "{read:?}: {text}");
+    }
+}
+
+/// What a program says that reads a text; `None`, and a word of it, where there is none or it has no parser.
+fn read_by(command: &mut Command, text: &str) -> Option<Output> {
+    let reading = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let read = reading.map(|mut reading| {
+        // One that has no parser does not read it.
+        drop(reading.stdin.take().unwrap().write_all(text.as_bytes()));
+        reading.wait_with_output().unwrap()
+    });
+    let read = read.ok().filter(|read| read.status.code() != Some(77));
+    if read.is_none() {
+        drop(writeln!(io::stderr(), "skipped: no parser in {}", command.get_program().display()));
+    }
+    read
 }
