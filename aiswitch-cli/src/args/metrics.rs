@@ -74,4 +74,6 @@ pub(crate) enum MetricsVerb {
 pub(crate) enum MetricsFormat {
     /// Prometheus' text format
     Prometheus,
+    /// A line of OTLP's JSON, as the `otlpjsonfile` receiver of OpenTelemetry's collector reads it
+    OtlpJson,
 }

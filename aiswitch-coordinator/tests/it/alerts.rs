@@ -92,6 +92,8 @@ async fn an_alert_is_told_when_it_fires_and_when_it_is_resolved() {
     );
     assert_eq!((fired.value, fired.severity, fired.from), (Some(5_000.0), Severity::Critical, resolved.from));
     assert_eq!(fired.to_string(), "alert `heavy` fires: memory_bytes of claude is 5000, above 1000");
+    let told = resolved.to_string();
+    assert!(told.ends_with(" s: memory_bytes of claude was above 1000"), "{told}");
     assert_eq!(report.alerts.as_slice(), std::slice::from_ref(resolved));
     assert_eq!(report.warnings, [""; 0]);
 }
