@@ -251,6 +251,8 @@ pub(crate) enum Document {
     Presets,
     /// config/prices.yaml
     Prices,
+    /// config/alerts.yaml
+    Alerts,
     /// config/coordination.yaml
     Coordination,
     /// .aiswitch.yaml of a project

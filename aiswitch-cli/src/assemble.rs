@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use aiswitch_agent::{AgentSpec, Cgroups, Driver, Guard, built_ins, find};
 use aiswitch_coordinator::{
     AgentId, Assignment, Channel, Coordinator, DataKeys, EnvSnapshot, Home, MAX_PARALLEL_DEFAULT, Order,
-    Plan, PresetName, Replay, nearest,
+    Plan, PresetName, Replay, SAMPLE_EVERY_DEFAULT, nearest,
 };
 use aiswitch_env::Environment;
 use serde::Serialize;
@@ -76,6 +76,8 @@ pub(crate) fn run(
         .with_ambient(caller.ambient())
         .with_guard(guard(config.coordination.supervision, caller)?)
         .with_pressure(config.coordination.pressure)
+        .with_sample_every(config.coordination.metrics.every.map_or(SAMPLE_EVERY_DEFAULT, |time| time.0))
+        .with_alerts(config.alerts.clone())
         .with_caller(Caller::actor(), Channel::CommandLine);
     let mut presets_from = Vec::new();
     for pick in picks {

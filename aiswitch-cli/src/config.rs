@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use aiswitch_agent::{AgentSpec, BuiltIn, SpecDuration, built_ins};
 use aiswitch_coordinator::{
-    AgentId, Home, LogLevel, PermissionMode, Preset, PresetName, PressureLimits, Retention, nearest,
+    AgentId, Home, LogLevel, PermissionMode, Preset, PresetName, PressureLimits, Retention, SAMPLE_EVERY_MAX,
+    SAMPLE_EVERY_MIN, Watch, nearest,
 };
 use aiswitch_tokens::{ModelPrice, PriceList};
 use schemars::JsonSchema;
@@ -18,6 +19,10 @@ use serde::{Deserialize, Deserializer};
 
 use crate::pick::Pick;
 use crate::project::Project;
+
+mod alerts;
+
+pub(crate) use alerts::AlertsFile;
 
 /// The longest configuration file, in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -31,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) presets: BTreeMap<PresetName, Preset>,
     /// What a run does when its command line says nothing.
     pub(crate) coordination: Coordination,
+    /// What runs watch for.
+    pub(crate) alerts: Vec<Watch>,
     /// The preset of a run for which nothing else names one.
     pub(crate) preset: Option<PresetName>,
     /// What agents may do, when the command line does not say.
@@ -103,6 +110,9 @@ pub(crate) struct Coordination {
     /// From which level on the logs keep what happens: `trace`, `debug`, `info` (the default), `warn` or `error`.
     #[serde(default)]
     pub(crate) log_level: Option<LogLevel>,
+    /// How runs measure their agents and the machine.
+    #[serde(default)]
+    pub(crate) metrics: MetricsSpec,
     /// What holds agents' processes together beside their guard; see `aiswitch doctor` for what this machine has.
     #[serde(default)]
     pub(crate) supervision: Supervise,
@@ -124,6 +134,26 @@ pub(crate) enum Supervise {
     PidNamespace,
     /// A guard, and all of that which this machine has.
     Strongest,
+}
+
+/// How runs measure their agents and the machine.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MetricsSpec {
+    /// How often a sample is kept, from `1s` to `1m`; `10s` without it.
+    #[serde(default, deserialize_with = "sample_every")]
+    pub(crate) every: Option<SpecDuration>,
+}
+
+/// A time between two samples that can be.
+fn sample_every<'de, D: Deserializer<'de>>(every: D) -> Result<Option<SpecDuration>, D::Error> {
+    let every = Option::<SpecDuration>::deserialize(every)?;
+    match every {
+        Some(time) if !(SAMPLE_EVERY_MIN..=SAMPLE_EVERY_MAX).contains(&time.0) => Err(D::Error::custom(
+            format!("samples are kept every {SAMPLE_EVERY_MIN:?} to {SAMPLE_EVERY_MAX:?}"),
+        )),
+        every => Ok(every),
+    }
 }
 
 /// Limits of memory that make sense together.
@@ -178,7 +208,7 @@ impl Config {
         agents.extend(
             configured.agents.into_iter().map(|(id, spec)| (id, Known { spec, origin: Origin::Configured })),
         );
-        Ok(Self { agents, presets, coordination, preset: None, mode: None })
+        Ok(Self { agents, presets, coordination, alerts: read_alerts(home)?, preset: None, mode: None })
     }
 
     /// The same, with what a project says before what `coordination.yaml` says.
@@ -200,6 +230,7 @@ impl Config {
             agents,
             presets: BTreeMap::new(),
             coordination: Coordination::default(),
+            alerts: Vec::new(),
             preset: None,
             mode: None,
         }
@@ -217,6 +248,14 @@ pub(crate) fn built_in_id(agent: &BuiltIn) -> AgentId {
 /// It holds what it may not, or cannot be read.
 pub(crate) fn read_presets(path: &Path) -> Result<BTreeMap<PresetName, Preset>, ConfigError> {
     read_file::<PresetsFile>(path).map(|file| file.presets)
+}
+
+/// What runs watch for.
+///
+/// # Errors
+/// The file holds what it may not, or cannot be read.
+pub(crate) fn read_alerts(home: &Home) -> Result<Vec<Watch>, ConfigError> {
+    read_file::<AlertsFile>(&home.config_dir().join("alerts.yaml")).map(|file| file.alerts)
 }
 
 /// What tokens cost: by the home's file first.

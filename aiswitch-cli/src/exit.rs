@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use aiswitch_agent::ErrorKind;
-use aiswitch_coordinator::{RunReport, RunStatus};
+use aiswitch_coordinator::{AlertAction, AlertReport, RunReport, RunStatus};
 
 /// An exit code that a script may rely on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +71,7 @@ impl Code {
 
     /// The code of a run that was made to its end; `strict` makes no difference between some and none.
     pub(crate) fn of_report(report: &RunReport, strict: bool) -> Self {
+        let cancels = |alert: &AlertReport| alert.action == Some(AlertAction::Cancel);
         let is_missing = |error: &aiswitch_agent::TaskError| error.kind == ErrorKind::NotInstalled;
         match report.status {
             RunStatus::Completed => Self::Completed,
@@ -84,6 +85,8 @@ impl Code {
             RunStatus::TimedOut => Self::TimedOut,
             RunStatus::Denied => Self::Denied,
             RunStatus::OverBudget => Self::OverBudget,
+            // Nobody sent a signal.
+            RunStatus::Cancelled if report.alerts.iter().any(cancels) => Self::Failed,
             RunStatus::Cancelled => Self::Interrupted,
             _ => Self::Failed,
         }

@@ -154,15 +154,16 @@ pub struct AlertReport {
 }
 
 impl AlertReport {
-    /// What is so, in words.
+    /// What is so, or was, in words.
     fn what(&self) -> impl fmt::Display {
         fmt::from_fn(|f| {
-            let Self { metric, condition, .. } = self;
+            let Self { metric, condition, until, .. } = self;
             match &self.agent {
                 Some(agent) => write!(f, "{metric} of {agent}")?,
                 None => write!(f, "{metric} of the machine")?,
             }
             match self.value {
+                _ if until.is_some() => write!(f, " was {condition}"),
                 Some(value) => write!(f, " is {value}, {condition}"),
                 None => write!(f, " is {condition}"),
             }

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aiswitch_agent::{AgentEvent, AgentId, Guard, Limits, MemoryReading, Pace, PermissionMode};
-use aiswitch_env::{Environment, Redactor, RedactorStream};
+use aiswitch_agent::{AgentEvent, AgentId, Guard, Limits, MemoryReading, PermissionMode};
+use aiswitch_env::Environment;
 use aiswitch_lock::LockGuard;
 use aiswitch_metrics::{Collector, MetricsStore};
-use aiswitch_tokens::{Cost, CostSource, NanoUsd, PriceList, ReservationId, UsageStore};
+use aiswitch_tokens::{Cost, CostSource, NanoUsd, PriceList, UsageStore};
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -23,21 +23,19 @@ use crate::chain;
 use crate::clock;
 use crate::error::HomeError;
 use crate::event::EVENT_VERSION;
-use crate::heard::{Heard, Told, kind_of, masked_denial, masked_error, usage_of};
+use crate::heard::{Told, kind_of, masked_denial, masked_error, usage_of};
 use crate::held::{hold, limits};
 use crate::journal::Journal;
 use crate::part::{PartDone, PartEnd, Verdict, judge, with_hint};
 use crate::pressure::Gauge;
-use crate::process_mark::ProcessMark;
 use crate::ready::Ready;
-use crate::run_store::prompt_start;
 use crate::sampling::Sampling;
 use crate::state::State;
 use crate::used::record_of;
 use crate::warm::Pool;
 use crate::{
-    AgentRecord, AgentReport, OnFailure, Order, Outcome, Plan, PressureLimits, RunEvent, RunEventKind, RunId,
-    RunMode, RunRecordSummary, RunReport, RunState, Watch,
+    AgentReport, OnFailure, Order, Outcome, Plan, PressureLimits, RunEvent, RunEventKind, RunId, RunMode,
+    RunReport, Watch,
 };
 
 mod alerts;
@@ -47,10 +45,12 @@ mod finish;
 mod measure;
 mod memory;
 mod pause;
+mod save;
+mod slot;
 mod start;
 
 use alerts::Alerts;
-use pause::Hold;
+use slot::Slot;
 
 /// How often the loop looks at what the agents take of the machine, and writes the state files if need be.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -161,60 +161,12 @@ impl Halt {
     }
 }
 
-/// One agent's place in the run.
-#[derive(Debug)]
-struct Slot {
-    redactor: Redactor,
-    /// Masks its answer, of which a secret may come in several pieces.
-    output: RedactorStream,
-    heard: Heard,
-    started: Option<(Instant, DateTime<Utc>)>,
-    restarts: u32,
-    /// What pauses and what cancels its part, once it has started.
-    pace: Option<Pace>,
-    cancel: Option<CancellationToken>,
-    /// Why it alone was cancelled.
-    cancelled_for: Option<String>,
-    /// Why it is paused.
-    holds: Vec<Hold>,
-    paused_at: Option<Instant>,
-    paused_ms: u64,
-    /// Why it was paused last.
-    paused_for: String,
-    report: Option<AgentReport>,
-    /// What was set aside for it.
-    reserved: Option<ReservationId>,
-    /// Why a quota keeps it from starting.
-    denied: Option<String>,
-}
-
 impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
     pub(crate) fn new(start: Start<'a>, on_event: F) -> Self {
-        let slots = start.ready.agents.iter().map(|ready| {
-            let redactor = ready.environment.redactor();
-            let output = redactor.stream();
-            Slot {
-                redactor,
-                output,
-                heard: Heard::default(),
-                started: None,
-                restarts: 0,
-                pace: None,
-                cancel: None,
-                cancelled_for: None,
-                holds: Vec::new(),
-                paused_at: None,
-                paused_ms: 0,
-                paused_for: String::new(),
-                report: None,
-                reserved: None,
-                denied: None,
-            }
-        });
         let (told, hearing) = mpsc::channel(EVENTS_MAX);
         Self {
             started: Instant::now(),
-            slots: slots.collect(),
+            slots: start.ready.agents.iter().map(|ready| Slot::new(&ready.environment)).collect(),
             next: 0,
             parts: JoinSet::new(),
             pool: Pool::default(),
@@ -451,58 +403,6 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         }
     }
 
-    /// Looks at what the agents take of the machine, and keeps the state files new.
-    fn look(&mut self) {
-        let now = clock::now();
-        let is_sample_due = self.sampling.is_due();
-        for (place, (ready, slot)) in self.start.ready.agents.iter().zip(&mut self.slots).enumerate() {
-            let (Some(pid), None) = (slot.heard.pid, &slot.report) else { continue };
-            let memory_bytes = self.sampling.look(place, ready.id().as_ref(), pid, now);
-            slot.heard.memory_bytes_peak = slot.heard.memory_bytes_peak.max(memory_bytes);
-            if is_sample_due {
-                self.sampling.add_agent(place, ready.id().as_ref(), slot.heard.usage, now);
-            }
-        }
-        (0..self.slots.len()).for_each(|index| self.add_reported(index));
-        if is_sample_due {
-            self.sampling.add_system(now);
-        }
-        self.sampling.write(false, now);
-        if self.state_changed && self.saves.is_empty() {
-            self.save(None);
-        }
-    }
-
-    /// Starts writing the state files, if the run is kept.
-    fn save(&mut self, report: Option<&RunReport>) {
-        self.state_changed = false;
-        let Some(state) = &self.start.state else { return };
-        let process = ProcessMark::own();
-        let agents = self.start.ready.agents.iter().zip(&self.slots).filter_map(|(ready, slot)| {
-            let ((_, started_at), None) = (slot.started?, &slot.report) else { return None };
-            Some(AgentRecord {
-                agent: ready.id().clone(),
-                run_id: self.start.id,
-                driver: ready.agent.profile().driver.to_string(),
-                pid: slot.heard.pid,
-                started_at,
-                process,
-            })
-        });
-        self.saves.spawn(state.clone().save(self.start.run_record(report), agents.collect()));
-    }
-
-    fn saved(&mut self, saved: Result<Result<Vec<String>, HomeError>, JoinError>) {
-        let warnings = match saved {
-            Ok(Ok(warnings)) => warnings,
-            Ok(Err(error)) => vec![not_kept(&error)],
-            Err(error) => vec![format!("how the run is is not kept: {}", panic_message(error))],
-        };
-        for warning in warnings {
-            self.warn(warning);
-        }
-    }
-
     fn audited(&mut self, written: Result<(), String>) {
         if let Err(problem) = written {
             self.warn(format!("the audit log does not hold what was decided: {problem}"));
@@ -549,25 +449,6 @@ impl Start<'_> {
             Order::Sequential => RunMode::Sequential,
         }
     }
-
-    /// How the run is; with a report when it has ended.
-    fn run_record(&self, report: Option<&RunReport>) -> RunRecordSummary {
-        RunRecordSummary {
-            run_id: self.id,
-            status: report.map_or(RunState::Running, |report| RunState::Ended(report.status)),
-            mode: self.mode(),
-            agents: self.ready.agents.iter().map(|ready| ready.id().clone()).collect(),
-            prompt_start: prompt_start(&self.ready.shown_prompt),
-            cwd: self.ready.cwd.clone(),
-            started_at: self.started_at,
-            duration_ms: report.map(|report| report.duration_ms),
-            process: Some(ProcessMark::own()),
-        }
-    }
-}
-
-fn not_kept(error: &HomeError) -> String {
-    format!("how the run is is not kept: {}", chain(error))
 }
 
 /// Waits until some of the run's audit lines are written; `None` when there are none.

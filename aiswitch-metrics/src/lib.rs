@@ -9,6 +9,8 @@ mod batch;
 mod collector;
 mod error;
 mod metric;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod packed;
 mod prometheus;
 mod sample;
@@ -30,6 +32,8 @@ pub use batch::{BATCH_SAMPLES, BATCH_WAIT, SampleBatch, WAITING_SAMPLES_MAX};
 pub use collector::{Collector, RecordedCollector};
 pub use error::MetricsError;
 pub use metric::{METRIC_BYTES_MAX, Metric, MetricKind};
+#[cfg(feature = "otlp")]
+pub use otlp::otlp_json;
 pub use prometheus::prometheus;
 pub use sample::{AgentSample, AgentStatus, LABEL_BYTES_MAX, Sample, Source, SystemSample};
 pub use series::{STEPS_MAX, Series, SeriesQuery, Trend, series};

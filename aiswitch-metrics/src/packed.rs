@@ -74,6 +74,15 @@ pub(crate) fn unpack_each(
         let count = take_varint(&mut rest)?;
         let (n, has_sizes, is_flat) = (count >> 2, count & 2 != 0, count & 1 != 0);
         last_ms = last_ms.checked_add(unzigzag(take_varint(&mut rest)?))?;
+        match wanted {
+            // They stand in the order of their numbers.
+            Some(wanted) if number > wanted => break,
+            Some(wanted) if number < wanted => {
+                pass_over(&mut rest, is_flat, has_sizes)?;
+                continue;
+            }
+            _ => {}
+        }
         let (last, near) = take_figure(&mut rest, Some(0))?;
         (summary.n, summary.last, summary.last_ms) = ((n > 0).then_some(n)?, last, last_ms);
         if is_flat {
@@ -92,9 +101,22 @@ pub(crate) fn unpack_each(
                 summary.sizes.push((size, take_varint(&mut rest)?));
             }
         }
-        if wanted.is_none_or(|wanted| wanted == number) {
-            each(number, &summary);
+        each(number, &summary);
+    }
+    Some(())
+}
+
+/// Passes over the figures of a metric that is not wanted.
+fn pass_over(rest: &mut &[u8], is_flat: bool, has_sizes: bool) -> Option<()> {
+    for _ in 0..if is_flat { 1 } else { 4 } {
+        if take_varint(rest)? == 1 {
+            *rest = rest.get(size_of::<f64>()..)?;
         }
+    }
+    let sizes = if has_sizes { take_varint(rest)? } else { 0 };
+    for _ in 0..sizes {
+        take_varint(rest)?;
+        take_varint(rest)?;
     }
     Some(())
 }
@@ -186,6 +208,28 @@ mod tests {
             let bucket = Bucket::of(summaries.collect());
             let unpacked = unpack(&pack(&bucket, 1_000), 1_000).expect("it is whole");
             prop_assert_eq!(format!("{unpacked:?}"), format!("{bucket:?}"));
+        }
+
+        #[test]
+        fn one_metric_is_told_as_among_all(
+            given in proptest::collection::btree_map(0..9_u32, (figures(), figures(), 1..5_u64, any::<bool>()), 0..9),
+            wanted in 0..9_u32,
+        ) {
+            let summaries = given.into_iter().map(|(number, (first, second, n, has_sizes))| {
+                let mut summary = Summary::of(first, 1_000);
+                for _ in 1..n {
+                    summary.merge(&Summary::of(second, 1_000));
+                }
+                summary.sizes = if has_sizes { vec![(5, n), (1_000, 1)] } else { Vec::new() };
+                (number, summary)
+            });
+            let bucket = Bucket::of(summaries.collect());
+            let expected = bucket.summaries().iter().find(|(number, _)| *number == wanted);
+            let mut found = None;
+            let told = unpack_each(&pack(&bucket, 1_000), 1_000, Some(wanted), &mut |number, summary| {
+                found = Some((number, summary.clone()));
+            });
+            prop_assert_eq!((told, format!("{found:?}")), (Some(()), format!("{:?}", expected.cloned())));
         }
 
         #[test]

@@ -86,6 +86,20 @@ impl Summary {
         Some(middle.clamp(self.min, self.max))
     }
 
+    /// How many response times are up to each of some bounds in ascending order, and beyond the bound before it, within 1 %;
+    /// and at the end how many are beyond the last.
+    #[cfg(feature = "otlp")]
+    pub(crate) fn counts(&self, bounds_ms: &[f64]) -> Vec<u64> {
+        let mut counts = vec![0_u64; bounds_ms.len() + 1];
+        for (size, count) in &self.sizes {
+            #[expect(clippy::cast_precision_loss, reason = "a response time is at most 10¹² µs")]
+            let ms = SHAPE.median_equivalent(*size) as f64 / MICROS_IN_MS;
+            let place = bounds_ms.partition_point(|bound| *bound < ms);
+            counts[place] = counts[place].saturating_add(*count);
+        }
+        counts
+    }
+
     /// Adds the figures of another span.
     pub(crate) fn merge(&mut self, other: &Self) {
         self.merge_loosely(other);

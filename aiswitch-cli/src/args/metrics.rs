@@ -54,6 +54,10 @@ pub(crate) enum MetricsVerb {
         #[arg(long, value_name = "TIME")]
         step: Option<SpecDuration>,
     },
+    /// Show how the alerts of alerts.yaml are: inactive, pending, firing or resolved, and since when
+    ///
+    /// Runs judge what they measure by the rules of that file. Nothing is judged while none goes on.
+    Alerts,
     /// Print the newest figures, and the sums of all time, for another program
     Export {
         /// For which one
@@ -70,4 +74,6 @@ pub(crate) enum MetricsVerb {
 pub(crate) enum MetricsFormat {
     /// Prometheus' text format
     Prometheus,
+    /// A line of OTLP's JSON, as the `otlpjsonfile` receiver of OpenTelemetry's collector reads it
+    OtlpJson,
 }

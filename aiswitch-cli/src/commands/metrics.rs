@@ -5,12 +5,13 @@ use std::path::Path;
 use aiswitch_coordinator::Home;
 use aiswitch_lock::replace_file;
 use aiswitch_metrics::{
-    Metric, MetricKind, MetricsStore, Series, SeriesQuery, Source, SqliteMetricsStore, Summary, prometheus,
-    series,
+    Metric, MetricKind, MetricsStore, Series, SeriesQuery, Source, SqliteMetricsStore, Summary, otlp_json,
+    prometheus, series,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Serialize, Serializer};
 
+use super::alerts::alerts;
 use crate::args::{MetricsArgs, MetricsFormat, MetricsSpan, MetricsVerb};
 use crate::caller;
 use crate::error::Error;
@@ -48,8 +49,13 @@ pub(crate) fn metrics(args: &MetricsArgs, home: &Home, output: &Output) -> Resul
             output.result(&view, || steps_text(&view, metric));
             Ok(Code::Completed)
         }
-        Some(MetricsVerb::Export { format: MetricsFormat::Prometheus, output: file }) => {
-            export(&prometheus(&store)?, file.as_deref(), output)
+        Some(MetricsVerb::Alerts) => alerts(home, now, output),
+        Some(MetricsVerb::Export { format, output: file }) => {
+            let text = match format {
+                MetricsFormat::Prometheus => prometheus(&store)?,
+                MetricsFormat::OtlpJson => otlp_json(&store)?,
+            };
+            export(&text, file.as_deref(), output)
         }
     }
 }

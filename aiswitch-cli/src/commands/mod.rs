@@ -1,6 +1,7 @@
 //! One verb a file.
 
 mod agents;
+mod alerts;
 mod apply;
 mod audit;
 mod clean;

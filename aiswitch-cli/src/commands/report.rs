@@ -2,7 +2,7 @@
 
 use aiswitch_coordinator::{Home, RunRecordSummary, TASKS_KEPT_MAX};
 use aiswitch_lock::replace_file;
-use aiswitch_metrics::{SeriesQuery, Source, SqliteMetricsStore, series};
+use aiswitch_metrics::{AlertRule, SeriesQuery, Source, SqliteMetricsStore, alerts, series};
 use aiswitch_tokens::{GroupBy, Period, SqliteUsageStore, UsageQuery};
 use chrono::{DateTime, TimeDelta, Utc};
 use jiff::tz::TimeZone;
@@ -11,6 +11,7 @@ use super::metrics::steps;
 use super::tokens::{stamp, sum_up};
 use crate::args::ReportArgs;
 use crate::caller;
+use crate::config::read_alerts;
 use crate::error::Error;
 use crate::exit::Code;
 use crate::output::Output;
@@ -28,7 +29,7 @@ const PAGE_MODE: u32 = 0o600;
 /// Prints a report, as text, as JSON or as one page, or writes the page into a file.
 ///
 /// # Errors
-/// A store cannot be read, the time has no beginning before its end, or the file cannot be written.
+/// A store or the rules of alerts cannot be read, the time has no beginning before its end, or the file cannot be written.
 pub(crate) fn report(args: &ReportArgs, home: &Home, output: &Output) -> Result<Code, Error> {
     let now = caller::now();
     let until = args.until.map_or(now, |until| until.at_now(now));
@@ -63,6 +64,9 @@ fn find(frame: &Frame, home: &Home) -> Result<Found, Error> {
     };
     let (days, total) = sum_up(&usage, &query, GroupBy::Period(Period::Day, zone.clone()))?;
     let by = |by| sum_up(&usage, &query, by).map(|(groups, _)| groups);
+    let rules: Vec<AlertRule> = read_alerts(home)?.into_iter().map(|watch| watch.rule).collect();
+    let mut known = alerts(&metrics, &rules, *now)?;
+    known.retain(|alert| agent.is_none() || alert.source.agent() == agent.as_deref());
     let (runs, are_runs_cut) = runs(home, (*since, *until), agent.as_deref())?;
     Ok(Found {
         total,
@@ -73,6 +77,8 @@ fn find(frame: &Frame, home: &Home) -> Result<Found, Error> {
         runs,
         are_runs_cut,
         series,
+        alerts: known,
+        rules,
     })
 }
 

@@ -68,6 +68,7 @@ pub(crate) fn run(args: &RunArgs, home: Home, caller: &Caller, output: &Output) 
         match &event.kind {
             RunEventKind::RunStarted { .. } => tell_note(),
             RunEventKind::Waiting { wait } => output.note(&wait.to_string()),
+            RunEventKind::Alert { alert } => output.note(&alert.to_string()),
             _ => {}
         }
         match output.format {

@@ -4,7 +4,7 @@ use aiswitch_coordinator::{RunEvent, RunReport};
 use schemars::schema_for;
 
 use crate::args::Document;
-use crate::config::{AgentsFile, Coordination, PresetsFile, PricesFile};
+use crate::config::{AgentsFile, AlertsFile, Coordination, PresetsFile, PricesFile};
 use crate::exit::Code;
 use crate::output::Output;
 use crate::output::env::HistoryView;
@@ -16,6 +16,7 @@ pub(crate) fn schema(document: Document, output: &Output) -> Code {
         Document::Report => schema_for!(RunReport),
         Document::Event => schema_for!(RunEvent),
         Document::Agents => schema_for!(AgentsFile),
+        Document::Alerts => schema_for!(AlertsFile),
         Document::Prices => schema_for!(PricesFile),
         Document::Presets => schema_for!(PresetsFile),
         Document::Coordination => schema_for!(Coordination),

@@ -174,6 +174,7 @@ fn words(kind: &RunEventKind) -> String {
         RunEventKind::Usage { usage, .. } => format!("{} tokens", or_unknown(tokens(*usage))),
         RunEventKind::Retry { error } => format!("tries again: {}", error.message),
         RunEventKind::Unknown { line } => format!("unknown line: {line}"),
+        RunEventKind::Alert { alert } => alert.to_string(),
         RunEventKind::Warning { message } => format!("warning: {message}"),
         RunEventKind::Ended { report } => ended(report),
         RunEventKind::Report { report } => summary(report),
@@ -218,8 +219,9 @@ pub(crate) fn problems(report: &RunReport) -> String {
 
 /// What else there is to know about a run; empty when there is nothing.
 pub(crate) fn warnings(report: &RunReport) -> String {
-    let lines = report.warnings.iter().map(|warning| format!("warning: {}", harmless(warning)));
-    lines.collect::<Vec<_>>().join("\n")
+    let alerts = report.alerts.iter().map(|alert| format!("alert: {}", harmless(&alert.to_string())));
+    let warnings = report.warnings.iter().map(|warning| format!("warning: {}", harmless(warning)));
+    alerts.chain(warnings).collect::<Vec<_>>().join("\n")
 }
 
 /// How a run ended, in a line.

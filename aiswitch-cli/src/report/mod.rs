@@ -10,7 +10,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use aiswitch_coordinator::{CostSummary, RunRecordSummary, Usage};
-use aiswitch_metrics::{Metric, MetricKind, Series, Summary};
+use aiswitch_metrics::{Alert, AlertRule, AlertState, Metric, MetricKind, Series, Summary};
 use aiswitch_tokens::{NanoUsd, UsageGroup};
 use chrono::{DateTime, TimeDelta, Utc};
 use jiff::Timestamp;
@@ -47,6 +47,9 @@ pub(crate) struct Found {
     /// Whether earlier runs of that time are not among them.
     pub(crate) are_runs_cut: bool,
     pub(crate) series: Vec<Series>,
+    /// The rules of alerts, and how the alerts of all of them are now.
+    pub(crate) rules: Vec<AlertRule>,
+    pub(crate) alerts: Vec<Alert>,
 }
 
 /// The report over a time, as `report --json` prints it.
@@ -70,6 +73,8 @@ pub(crate) struct Report {
     runs: Vec<RunRow>,
     /// Whether earlier runs of that time are not among them.
     are_runs_cut: bool,
+    /// Those that are pending or fire, and those that were resolved in that time.
+    alerts: Vec<AlertRow>,
     series: Vec<SeriesRow>,
     #[serde(skip)]
     clock: TimeZone,
@@ -105,6 +110,20 @@ struct RunRow {
     run: RunRecordSummary,
     /// `None` where no agent told what it used.
     cost: Option<CostSummary>,
+}
+
+/// An alert, as it is now.
+#[derive(Debug, Serialize)]
+struct AlertRow {
+    rule: String,
+    metric: String,
+    condition: String,
+    /// `None` of the machine.
+    agent: Option<String>,
+    #[serde(flatten)]
+    state: AlertState,
+    /// The newest figure; `None` when none came yet.
+    value: Option<f64>,
 }
 
 /// The figures of one metric of one source in equal steps.
@@ -156,6 +175,7 @@ impl Report {
             models: found.models.iter().map(labelled).collect(),
             runs: runs.collect(),
             are_runs_cut: found.are_runs_cut,
+            alerts: found.rules.iter().flat_map(|rule| told(rule, &found.alerts, since)).collect(),
             series: found.series.iter().filter_map(SeriesRow::of).collect(),
             clock: zone,
         }
@@ -164,6 +184,16 @@ impl Report {
     /// A moment by the clock of the report's zone.
     fn at(&self, moment: DateTime<Utc>, form: &str) -> String {
         in_zone(moment, &self.clock).strftime(form).to_string()
+    }
+
+    /// How an alert is, in words.
+    fn state(&self, state: AlertState) -> String {
+        let (word, at) = match state {
+            AlertState::Inactive => return state.name().to_owned(),
+            AlertState::Pending { since } | AlertState::Firing { since, .. } => ("since", since),
+            AlertState::Resolved { until, .. } => ("at", until),
+        };
+        format!("{} {word} {}", state.name(), self.at(at, "%m-%d %H:%M"))
     }
 
     /// Of which time it is, in words.
@@ -221,6 +251,24 @@ impl SeriesRow {
     fn step_at(&self, step: usize) -> DateTime<Utc> {
         self.since + self.step() * i32::try_from(step).expect("a series has few steps")
     }
+}
+
+/// The alerts of a rule that there is something to tell of.
+fn told(rule: &AlertRule, alerts: &[Alert], since: DateTime<Utc>) -> Vec<AlertRow> {
+    let is_told = |alert: &&Alert| match alert.state {
+        AlertState::Inactive => false,
+        AlertState::Pending { .. } | AlertState::Firing { .. } => true,
+        AlertState::Resolved { until, .. } => until >= since,
+    };
+    let row = |alert: &Alert| AlertRow {
+        rule: rule.name.clone(),
+        metric: rule.metric.to_string(),
+        condition: rule.condition.to_string(),
+        agent: alert.source.agent().map(str::to_owned),
+        state: alert.state,
+        value: alert.value,
+    };
+    alerts.iter().filter(|alert| alert.rule == rule.name).filter(is_told).map(row).collect()
 }
 
 /// What is known of each agent: of those that used something, and of those that were measured.

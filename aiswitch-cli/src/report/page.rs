@@ -5,7 +5,7 @@
 use aiswitch_coordinator::{CostSummary, RunState, RunStatus, Usage};
 
 use super::plot::{bar, line};
-use super::{AgentRow, NOT_KNOWN, Report, RunRow, SeriesRow, Used};
+use super::{AgentRow, AlertRow, NOT_KNOWN, Report, RunRow, SeriesRow, Used};
 use crate::output::harmless::harmless;
 use crate::output::human;
 
@@ -28,6 +28,7 @@ impl Report {
         let title = format!("aiswitch report{}", whom.unwrap_or_default());
         let sections = [
             self.figures(),
+            self.alerts_section(),
             used_section("Days", "day", &self.days, "<p>Days without a call are left out.</p>\n"),
             used_section("Models", "model", &self.models, ""),
             agents_section(&self.agents),
@@ -68,6 +69,33 @@ impl Report {
         let gap = self.gap().map(|gap| format!("<p class=\"gap\">{}</p>\n", text(&gap, usize::MAX)));
         let figures: Vec<String> = figures.iter().map(figure).collect();
         format!("<div class=\"figures\">{}</div>\n{}", figures.concat(), gap.unwrap_or_default())
+    }
+
+    /// Nothing where there is no alert to tell of.
+    fn alerts_section(&self) -> String {
+        if self.alerts.is_empty() {
+            return String::new();
+        }
+        let row = |alert: &AlertRow| {
+            let class = if alert.state.is_firing() { "bad" } else { "" };
+            let value = alert.value.map(|value| human::figure(&alert.metric, value));
+            cells(&[
+                ("", text(&alert.rule, LABEL_CHARS_MAX)),
+                ("", text(alert.agent.as_deref().unwrap_or("(system)"), LABEL_CHARS_MAX)),
+                (class, self.state(alert.state)),
+                (
+                    "",
+                    format!(
+                        "{} {}",
+                        text(&alert.metric, LABEL_CHARS_MAX),
+                        text(&alert.condition, LABEL_CHARS_MAX)
+                    ),
+                ),
+                ("n", value.unwrap_or_else(|| NOT_KNOWN.to_owned())),
+            ])
+        };
+        let rows: Vec<String> = self.alerts.iter().map(row).collect();
+        section("Alerts", &table(&["rule", "agent", "how it is", "of what", "newest"], &rows))
     }
 
     fn runs_section(&self) -> String {

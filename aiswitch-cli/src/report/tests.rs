@@ -2,7 +2,7 @@
 
 use aiswitch_coordinator::{Cost, CostSource, NanoUsd, RunMode, RunState, RunStatus, Usage};
 use aiswitch_metrics::{
-    AgentSample, MemoryMetricsStore, MetricsStore as _, Sample, SeriesQuery, Source, series,
+    AgentSample, AlertCondition, MemoryMetricsStore, MetricsStore as _, Sample, SeriesQuery, Source, series,
 };
 use aiswitch_tokens::{GroupBy, Groups, Period, UsageKey, UsageRecord};
 
@@ -95,6 +95,8 @@ fn found(calls: &[UsageRecord], runs: Vec<RunRecordSummary>, samples: &[Sample])
         runs,
         are_runs_cut: false,
         series: series(&store, &asked, now).unwrap(),
+        rules: Vec::new(),
+        alerts: Vec::new(),
     }
 }
 
@@ -239,6 +241,48 @@ fn the_page_is_whole_and_refers_to_nothing_outside() {
     assert!(page.contains("prefers-color-scheme: dark") && page.contains("default-src 'none'"), "{page}");
     assert_eq!(page.matches("<svg class=\"plot\"").count(), 3, "memory, response time and tasks");
     assert!(page.contains("class=\"bad\">partial<"), "{page}");
+}
+
+#[test]
+fn alerts_are_told_but_for_those_that_are_inactive_or_were_over_before() {
+    let rule = AlertRule::new("too-much", Metric::MEMORY_BYTES, AlertCondition::Above(1e9));
+    let (before, within) = (time("2026-11-19T23:59:59Z"), time("2026-11-20T20:00:00Z"));
+    let states = [
+        ("quiet", AlertState::Inactive, None),
+        ("claude", AlertState::Firing { since: within, clear_since: None }, Some(2e9)),
+        ("codex", AlertState::Pending { since: within }, None),
+        ("past", AlertState::Resolved { since: before, until: before }, Some(1.0)),
+        ("over", AlertState::Resolved { since: before, until: within }, Some(1e6)),
+    ];
+    let alerts = states.map(|(agent, state, value)| Alert {
+        rule: rule.name.clone(),
+        source: Source::Agent(agent.to_owned()),
+        state,
+        value,
+        score: None,
+        warm_up_left: None,
+        seen_at: None,
+    });
+    let found = Found { rules: vec![rule], alerts: alerts.to_vec(), ..found(&[], Vec::new(), &[]) };
+    let report = Report::of(frame(), found);
+    assert!(
+        report.text().ends_with(
+            "
+ALERT     AGENT   STATE                      NEWEST
+too-much  claude  firing since 11-21 01:30   2.00G
+too-much  codex   pending since 11-21 01:30  –
+too-much  over    resolved at 11-21 01:30    1.00M
+"
+        ),
+        "{}",
+        report.text()
+    );
+    let page = report.page();
+    assert_eq!(fault(&page), None, "{page}");
+    assert!(page.contains(
+        "<td class=\"bad\">firing since 11-21 01:30</td><td class=\"\">memory_bytes above 1000000000</td>"
+    ));
+    assert!(!page.contains("quiet") && !page.contains("past"), "{page}");
 }
 
 #[test]

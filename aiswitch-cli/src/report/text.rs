@@ -2,7 +2,7 @@
 
 use aiswitch_coordinator::{CostSummary, Usage};
 
-use super::{AgentRow, CENT, NOT_KNOWN, Report, RunRow, Used};
+use super::{AgentRow, AlertRow, CENT, NOT_KNOWN, Report, RunRow, Used};
 use crate::output::human;
 
 /// How long a name is shown, in characters.
@@ -26,6 +26,7 @@ impl Report {
             .map(|(what, rows)| used_table(what, rows, &self.total))
             .collect();
         tables.extend((!self.agents.is_empty()).then(|| agents_table(&self.agents)));
+        tables.extend((!self.alerts.is_empty()).then(|| self.alerts_table()));
         tables.extend((!self.runs.is_empty()).then(|| self.runs_table()));
         for table in &tables {
             text.push('\n');
@@ -35,6 +36,21 @@ impl Report {
             text.push_str("nothing is known of that time; aiswitch run keeps what its agents do\n");
         }
         text
+    }
+
+    fn alerts_table(&self) -> String {
+        let head = ["ALERT", "AGENT", "STATE", "NEWEST"].map(str::to_owned).to_vec();
+        let row = |alert: &AlertRow| {
+            let value = alert.value.map(|value| human::figure(&alert.metric, value));
+            vec![
+                human::excerpt(&alert.rule, NAME_CHARS_MAX),
+                human::excerpt(alert.agent.as_deref().unwrap_or("(system)"), AGENT_CHARS_MAX),
+                self.state(alert.state),
+                value.unwrap_or_else(|| NOT_KNOWN.to_owned()),
+            ]
+        };
+        let rows = std::iter::once(head).chain(self.alerts.iter().map(row));
+        human::table(&rows.collect::<Vec<_>>())
     }
 
     fn runs_table(&self) -> String {

@@ -78,7 +78,7 @@ fn a_mistake_in_another_file_is_named_with_file_line_and_column() {
             "coordination.yaml",
             "max_paralel: 3\n",
             ":1:1: unknown key `max_paralel`\n  \
-             hint: did you mean `max_parallel`? known here: agents, max_parallel, timeout, idle_timeout, pressure, log_level, supervision, retention\n",
+             hint: did you mean `max_parallel`? known here: agents, max_parallel, timeout, idle_timeout, pressure, log_level, metrics, supervision, retention\n",
         ),
         (
             "coordination.yaml",

@@ -8,6 +8,7 @@ mod llm;
 #[path = "../support/sandbox.rs"]
 mod sandbox;
 
+mod alerts;
 mod audit;
 mod bad_input;
 mod canary;

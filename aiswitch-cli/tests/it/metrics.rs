@@ -1,6 +1,16 @@
 //! `aiswitch metrics`: what runs have measured.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "parsers of others are programs of their own, and look at samples of now"
+)]
 
 use std::fs;
+use std::io::{self, Write as _};
+use std::process::{Command, Stdio};
+
+use aiswitch_metrics::{Metric, MetricsStore as _, Sample, Source, SqliteMetricsStore};
+use chrono::Utc;
+use serde_json::Value;
 
 use crate::harness::show;
 use crate::sandbox::Sandbox;
@@ -64,4 +74,66 @@ fn an_export_goes_to_stdout_or_into_a_file_at_once() {
     let file = sandbox.home().join("metrics.prom");
     let written = show(&sandbox, &["metrics", "export", "-o", file.to_str().unwrap()]);
     assert_eq!((written.stdout.as_str(), fs::read_to_string(file).unwrap()), ("", printed));
+}
+
+/// Reads what stdin has with the package that others read it with, and prints the labels of agents; 77 without that package.
+const READ_PROMETHEUS: &str = "
+import json, sys
+try:
+    from prometheus_client.parser import text_string_to_metric_families
+except ImportError:
+    sys.exit(77)
+families = list(text_string_to_metric_families(sys.stdin.read()))
+assert {'counter', 'gauge', 'summary'} <= {family.type for family in families}
+print(json.dumps([sample.labels['agent'] for family in families for sample in family.samples if 'agent' in sample.labels]))
+";
+const READ_OTLP: &str = "
+import json, sys
+try:
+    from google.protobuf.json_format import Parse
+    from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
+except ImportError:
+    sys.exit(77)
+data = Parse(sys.stdin.read(), MetricsData())
+metrics = data.resource_metrics[0].scope_metrics[0].metrics
+kinds = {metric.WhichOneof('data') for metric in metrics}
+assert kinds == {'gauge', 'sum', 'histogram'}, kinds
+points = [point for metric in metrics for point in getattr(metric, metric.WhichOneof('data')).data_points]
+assert all(point.time_unix_nano > 10 ** 18 for point in points)
+assert all(sum(p.bucket_counts) == p.count for m in metrics for p in m.histogram.data_points)
+print(json.dumps([label.value.string_value for point in points for label in point.attributes]))
+";
+
+#[test]
+fn parsers_of_prometheus_and_opentelemetry_read_the_exports() {
+    let hostile = "a\"} 1\nevil{x=\"\\";
+    let sandbox = with_runs();
+    let at = Utc::now();
+    let sample = Sample {
+        source: Source::Agent(hostile.to_owned()),
+        at,
+        figures: vec![(Metric::PROCESSES, 3.0), (Metric::named("drift_ms").unwrap(), -1.5)],
+    };
+    let store = SqliteMetricsStore::at(sandbox.aiswitch_home().join("state/metrics.db"));
+    assert!(store.store_metrics(&[sample], at).unwrap().rejected.is_none());
+    for (format, script) in [("prometheus", READ_PROMETHEUS), ("otlp-json", READ_OTLP)] {
+        let text = show(&sandbox, &["metrics", "export", "--format", format]).stdout;
+        let python = std::env::var_os("AISWITCH_PYTHON").unwrap_or("python3".into());
+        let reading =
+            Command::new(python).args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let Ok(mut reading) = reading else {
+            drop(writeln!(io::stderr(), "skipped: there is no python3"));
+            return;
+        };
+        // One that has no parser does not read it.
+        drop(reading.stdin.take().unwrap().write_all(text.as_bytes()));
+        let read = reading.wait_with_output().unwrap();
+        if read.status.code() == Some(77) {
+            drop(writeln!(io::stderr(), "skipped: `AISWITCH_PYTHON` has no parser of {format}"));
+            continue;
+        }
+        assert!(read.status.success(), "{format}: {text}");
+        let agents: Vec<Value> = serde_json::from_slice(&read.stdout).unwrap();
+        assert!(agents.contains(&"echo".into()) && agents.contains(&hostile.into()), "{format}: {agents:?}");
+    }
 }

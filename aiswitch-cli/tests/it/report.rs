@@ -57,6 +57,28 @@ fn a_page_goes_to_stdout_or_into_a_file_for_its_owner_alone_and_refers_to_nothin
 }
 
 #[test]
+fn an_alert_that_fires_is_in_the_report_of_its_agent_and_in_no_other() {
+    let sandbox = Sandbox::new();
+    configure(
+        &sandbox,
+        "alerts.yaml",
+        "alerts:\n  ended: {metric: task_count, above: 0, keep_firing_for: 1h}\n  slow: {metric: response_time_ms, above: 1e8}\n",
+    );
+    assert_eq!(show(&sandbox, &["run", "-a", "echo", "hello"]).code, Some(0));
+    let text = show(&sandbox, &["report"]).stdout;
+    let line = text.lines().find(|line| line.starts_with("ended "));
+    assert!(line.is_some_and(|line| line.contains("  echo   firing since ")), "{text}");
+    assert!(!text.contains("slow"), "{text}");
+    let page = show(&sandbox, &["report", "--html"]).stdout;
+    assert!(page.contains("<h2>Alerts</h2>") && page.contains("task_count above 0"), "{page}");
+    let other = show(&sandbox, &["report", "--agent", "codex", "--json"]).json();
+    assert_eq!(other["alerts"], serde_json::json!([]));
+    configure(&sandbox, "alerts.yaml", "alerts:\n  ended: {metric: task_count, abov: 0}\n");
+    let wrong = show(&sandbox, &["report"]);
+    assert!(wrong.code == Some(2) && wrong.stderr.contains("alerts.yaml"), "{wrong}");
+}
+
+#[test]
 fn a_report_of_nothing_says_so_and_one_that_cannot_be_is_an_error() {
     let sandbox = Sandbox::new();
     let empty = show(&sandbox, &["report"]);

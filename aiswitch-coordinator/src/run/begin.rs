@@ -3,7 +3,8 @@
 use aiswitch_lock::database::DatabaseError;
 use aiswitch_lock::{LockManager, LockOptions, PURPOSE_BYTES_MAX};
 
-use super::{Run, not_kept};
+use super::Run;
+use super::save::not_kept;
 use crate::error::{HomeError, RunError};
 use crate::locks::take_locks;
 use crate::state::Reclaimed;

@@ -9,6 +9,28 @@ use crate::state::told_of;
 use crate::{RunEvent, chain, clock};
 
 impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
+    /// Looks at what the agents take of the machine, and keeps the state files new.
+    pub(super) fn look(&mut self) {
+        let now = clock::now();
+        let is_sample_due = self.sampling.is_due();
+        for (place, (ready, slot)) in self.start.ready.agents.iter().zip(&mut self.slots).enumerate() {
+            let (Some(pid), None) = (slot.heard.pid, &slot.report) else { continue };
+            let memory_bytes = self.sampling.look(place, ready.id().as_ref(), pid, now);
+            slot.heard.memory_bytes_peak = slot.heard.memory_bytes_peak.max(memory_bytes);
+            if is_sample_due {
+                self.sampling.add_agent(place, ready.id().as_ref(), slot.heard.usage, now);
+            }
+        }
+        (0..self.slots.len()).for_each(|index| self.add_reported(index));
+        if is_sample_due {
+            self.sampling.add_system(now);
+        }
+        self.sampling.write(false, now);
+        if self.state_changed && self.saves.is_empty() {
+            self.save(None);
+        }
+    }
+
     /// Adds what an agent has reported of itself since the last time.
     pub(super) fn add_reported(&mut self, index: usize) {
         let agent = self.start.ready.agents[index].id();

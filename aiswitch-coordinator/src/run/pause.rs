@@ -19,28 +19,6 @@ pub(super) enum Hold {
     },
 }
 
-impl Slot {
-    /// Whether its part began, and neither ended nor is to stop.
-    pub(super) fn is_at_work(&self) -> bool {
-        self.pace.is_some()
-            && self.report.is_none()
-            && self.cancel.as_ref().is_some_and(|cancel| !cancel.is_cancelled())
-    }
-
-    /// Whether it has processes that can be paused.
-    pub(super) fn can_be_paused(&self) -> bool {
-        self.is_at_work() && self.heard.pid.is_some()
-    }
-
-    /// Cancels its part alone.
-    pub(super) fn cancel_for(&mut self, reason: String) {
-        self.cancelled_for.get_or_insert(reason);
-        if let Some(cancel) = &self.cancel {
-            cancel.cancel();
-        }
-    }
-}
-
 impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
     /// Pauses an agent, or notes one more reason why it is.
     pub(super) fn pause(&mut self, index: usize, hold: Hold, reason: String) {

@@ -3,6 +3,7 @@
 
 mod alerts;
 mod audit;
+mod collect;
 mod consistency;
 mod door;
 mod environment;

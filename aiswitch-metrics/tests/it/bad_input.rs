@@ -141,3 +141,53 @@ fn figures_that_were_damaged_in_the_file_are_an_error_and_no_panic() {
         store.store_metrics(&[sample("claude", 1, &Metric::TASK_COUNT, 1.0)], at(1)).expect_err("damaged");
     assert_eq!(written.to_string(), read);
 }
+
+/// Sees to it that a store tells an error, and what it says.
+fn refused(path: &std::path::Path) -> String {
+    let store = SqliteMetricsStore::at(path);
+    let kept = store.store_metrics(&[sample("claude", 1, &Metric::TASK_COUNT, 1.0)], at(1));
+    kept.expect_err("it cannot be written").to_string()
+}
+
+#[test]
+fn a_database_of_a_newer_version_or_of_none_is_refused_and_left_as_it_is() {
+    use aiswitch_lock::rusqlite::Connection;
+
+    let home = TempDir::new().expect("a folder");
+    let path = home.path().join("metrics.db");
+    keep(&SqliteMetricsStore::at(&path), &[sample("claude", 0, &Metric::TASK_COUNT, 1.0)]);
+    for (version, says) in [(99, "knows up to"), (-1, "which none has")] {
+        let other = Connection::open(&path).expect("it is a database");
+        other.pragma_update(None, "user_version", version).expect("it is written");
+        drop(other);
+        let before = fs::read(&path).expect("it is there");
+        let told = refused(&path);
+        assert!(told.contains("metrics.db` has version") && told.contains(says), "{told}");
+        assert_eq!(fs::read(&path).expect("it is there"), before);
+    }
+}
+
+#[test]
+fn a_page_that_was_damaged_is_an_error_or_found_by_the_check_and_no_panic() {
+    use std::os::unix::fs::FileExt as _;
+
+    let home = TempDir::new().expect("a folder");
+    let path = home.path().join("metrics.db");
+    let samples: Vec<Sample> =
+        (0..600).map(|second| sample("claude", second, &Metric::TASK_COUNT, 1.0)).collect();
+    let store = SqliteMetricsStore::at(&path);
+    store.store_metrics(&samples, at(600)).expect("they are kept");
+    drop(store);
+    let file = fs::OpenOptions::new().write(true).open(&path).expect("it is there");
+    let pages = file.metadata().expect("it is there").len() / 4_096;
+    assert!(pages > 8, "{pages}");
+    for page in 1..pages {
+        file.write_all_at(&[0xA5; 4_096], page * 4_096).expect("it is written");
+    }
+    drop(file);
+    let store = SqliteMetricsStore::at(&path);
+    let read = store.points(&SampleQuery::of(Level::Sample), &mut |_| {}).expect_err("it is damaged");
+    assert!(read.to_string().contains("metrics.db` is damaged"), "{read}");
+    assert!(store.check().is_ok_and(|faults| !faults.is_empty()) || store.check().is_err());
+    assert!(refused(&path).contains("metrics.db` is damaged"));
+}

@@ -9,6 +9,8 @@ mod collectors;
 mod nab;
 mod nab_detector;
 mod nab_scorer;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod prometheus;
 mod series;
 mod stores;

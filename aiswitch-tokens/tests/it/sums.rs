@@ -156,3 +156,18 @@ fn sums_that_were_damaged_in_the_file_are_an_error_and_no_panic() {
     other.execute("UPDATE usage_hour SET sums = ?1", [&whole]).unwrap();
     assert_eq!(sums().unwrap(), 1);
 }
+
+#[test]
+fn a_usage_database_of_a_newer_version_or_of_none_is_refused_and_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("usage.db");
+    SqliteUsageStore::at(&path).track_usage(&[record("m", BEGIN, 1)]).unwrap();
+    for (version, says) in [(99, "knows up to"), (-1, "which none has")] {
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", version).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let refused =
+            SqliteUsageStore::at(&path).track_usage(&[record("n", BEGIN, 1)]).unwrap_err().to_string();
+        assert!(refused.contains("usage.db` has version") && refused.contains(says), "{refused}");
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+}

@@ -1,0 +1,171 @@
+//! `config/alerts.yaml` and `aiswitch metrics alerts`: what runs watch for, who is told, and what they do.
+
+use std::fs;
+
+use crate::harness::{aiswitch, configure, show, start};
+use crate::sandbox::Sandbox;
+
+/// Fires at the end of a run's agent.
+const ENDED: &str = "alerts:\n  ended: {metric: task_count, above: 0, keep_firing_for: 1h}\n";
+
+#[test]
+fn an_alert_is_on_stderr_in_the_report_in_the_journal_and_in_the_log_of_metrics() {
+    let sandbox = Sandbox::new();
+    configure(&sandbox, "alerts.yaml", ENDED);
+    let fires = "alert `ended` fires: task_count of echo is 1, above 0";
+    let run = show(&sandbox, &["run", "-a", "echo", "hello"]);
+    assert!(run.code == Some(0) && run.stdout == "hello\n", "{run}");
+    assert!(run.stderr.contains(&format!("note: {fires}\n")), "{run}");
+    assert!(run.stderr.contains(&format!("alert: {fires}\n")), "{run}");
+
+    let report = show(&sandbox, &["result", "--json"]).json();
+    let alert = &report["alerts"][0];
+    assert_eq!((&alert["rule"], &alert["agent"]), (&"ended".into(), &"echo".into()));
+    assert!(alert["value"] == 1.0 && alert["severity"] == "warning" && alert["until"].is_null(), "{report}");
+    let id = report["run_id"].as_str().unwrap();
+    let journal = show(&sandbox, &["logs", id]).stdout;
+    assert!(journal.contains(fires), "{journal}");
+    let log = fs::read_to_string(sandbox.aiswitch_home().join("logs/metrics/metrics.log")).unwrap();
+    assert!(log.contains("aiswitch_metrics::alert") && log.contains("\"rule\":\"ended\""), "{log}");
+
+    // It fires still, which the next run is not told once more.
+    let again = show(&sandbox, &["run", "-a", "echo", "--output-format", "stream-json", "hello"]);
+    assert!(again.json_lines().iter().all(|event| event["type"] != "alert"), "{again}");
+    let shown = show(&sandbox, &["metrics", "alerts"]).stdout;
+    let (head, line) = shown.split_once('\n').unwrap();
+    assert_eq!(head, "ended: task_count above 0");
+    assert!(line.starts_with("  echo             firing since ") && line.ends_with(", 1\n"), "{shown}");
+    let json = show(&sandbox, &["metrics", "alerts", "--json"]).json();
+    let alert = &json[0]["alerts"][0];
+    assert_eq!(
+        (&alert["state"], &alert["agent"], &json[0]["condition"]),
+        (&"firing".into(), &"echo".into(), &"above 0".into())
+    );
+}
+
+#[test]
+fn events_of_a_run_have_the_alert_and_quiet_runs_say_nothing_of_it() {
+    let sandbox = Sandbox::new();
+    configure(&sandbox, "alerts.yaml", ENDED);
+    let run = show(&sandbox, &["run", "-a", "echo", "--output-format", "stream-json", "--quiet", "hello"]);
+    let events = run.json_lines();
+    let alerts: Vec<_> = events.iter().filter(|event| event["type"] == "alert").collect();
+    let [event] = alerts[..] else { panic!("{run}") };
+    assert!(event["agent"] == "echo" && event["alert"]["metric"] == "task_count", "{event}");
+    assert_eq!(run.stderr, "");
+}
+
+#[test]
+fn an_agent_that_an_alert_cancels_names_it_and_the_run_has_failed() {
+    let sandbox = Sandbox::new();
+    configure(&sandbox, "agents.yaml", "agents:\n  slow: {driver: echo, args: [--delay, 10m]}\n");
+    configure(&sandbox, "coordination.yaml", "metrics: {every: 1s}\n");
+    let rule = "alerts:\n  heavy: {metric: memory_bytes, above: 1, action: cancel, severity: critical}\n";
+    configure(&sandbox, "alerts.yaml", rule);
+    let run = show(&sandbox, &["run", "-a", "slow", "hello"]);
+    assert!(run.code == Some(1) && run.stdout.is_empty(), "{run}");
+    assert!(run.stderr.contains("slow cancelled: alert `heavy` fired: memory_bytes of slow is "), "{run}");
+    assert_eq!(sandbox.processes().len(), 0, "{:?}", sandbox.processes());
+}
+
+#[test]
+fn of_several_runs_at_once_one_tells_a_command_and_all_know() {
+    let sandbox = Sandbox::new();
+    let told = sandbox.home().join("told");
+    let tell = format!("/bin/cat >>{}", told.display());
+    let rule = format!(
+        "alerts:\n  cpus: {{metric: cpus, system: true, above: 0, keep_firing_for: 1h, sinks: [{{command: [/bin/sh, -c, '{tell}']}}]}}\n"
+    );
+    configure(&sandbox, "alerts.yaml", &rule);
+    let runs: Vec<_> =
+        (0..4).map(|_| start(&mut aiswitch(&sandbox, &["run", "-a", "echo", "--json", "hello"]))).collect();
+    let mut fired = 0;
+    for run in runs {
+        let ended: crate::harness::Shown = run.wait_with_output().unwrap().into();
+        let report = ended.json();
+        assert!(ended.code == Some(0) && report["warnings"].as_array().is_some_and(Vec::is_empty), "{ended}");
+        fired += report["alerts"].as_array().unwrap().len();
+    }
+    let told = fs::read_to_string(&told).unwrap();
+    assert_eq!((fired, told.lines().count()), (1, 1), "{told}");
+    let shown = show(&sandbox, &["metrics", "alerts"]).stdout;
+    assert!(shown.contains("  (system)         firing since "), "{shown}");
+}
+
+#[test]
+fn a_rule_that_cannot_be_is_an_error_with_its_place_and_nothing_is_started() {
+    let sandbox = Sandbox::new();
+    assert_eq!(
+        show(&sandbox, &["metrics", "alerts"]).stdout,
+        "no alerts are configured; alerts.yaml has their rules (see: aiswitch schema alerts)\n"
+    );
+    for (rule, expected) in [
+        ("a: {metric: cpu_percent, abov: 1}", "unknown key `abov`"),
+        ("a: {metric: CPU, above: 1}", "alert `a`: `CPU` (3 bytes) cannot be a metric's name"),
+        (
+            "a: {metric: cpu_percent}",
+            "alert `a`: exactly one of `above`, `below`, `absent` and `anomaly: true` says",
+        ),
+        ("a: {metric: cpu_percent, above: 1, below: 2}", "alert `a`: exactly one of"),
+        ("a: {metric: cpu_percent, above: .nan}", "alert `a`: `NaN` is no limit of a figure"),
+        (
+            "a: {metric: cpu_percent, anomaly: true, for: 1m}",
+            "alert `a`: `for` cannot stand beside `anomaly`",
+        ),
+        ("a: {metric: cpu_percent, absent: 1m}", "alert `a`: `absent` needs `agent` or `system: true`"),
+        ("a: {metric: load_1m, above: 1}", "alert `a`: `load_1m` is told by the machine alone"),
+        (
+            "a: {metric: cpus, above: 1, system: true, agent: echo}",
+            "alert `a`: `agent` and `system: true` exclude",
+        ),
+        (
+            "a: {metric: cpu_percent, above: 1, pause_max: 1m}",
+            "alert `a`: `pause_max` stands beside `action: pause`",
+        ),
+        ("a: {metric: cpu_percent, above: 1, for: 1h, action: stop}", "unknown value `stop`"),
+        ("a: {metric: cpu_percent, above: 1, sinks: [mail]}", "unknown value `mail`"),
+        (
+            "a: {metric: cpu_percent, above: 1, sinks: [{command: []}]}",
+            "alert `a`: a `command` has no program",
+        ),
+        (
+            "a: {metric: cpu_percent, above: 1, sinks: [{command: [./tell]}]}",
+            "alert `a`: `./tell` depends on the folder",
+        ),
+        ("\"a b\": {metric: cpu_percent, above: 1}", "alert `a b`: `a b` cannot be a rule's name"),
+    ] {
+        configure(&sandbox, "alerts.yaml", &format!("alerts:\n  {rule}\n"));
+        for args in [&["run", "-a", "echo", "hello"][..], &["metrics", "alerts"]] {
+            let shown = show(&sandbox, args);
+            let is_placed = shown.stderr.contains("alerts.yaml:");
+            assert!(shown.code == Some(2) && is_placed && shown.stderr.contains(expected), "{rule}: {shown}");
+        }
+    }
+    let doctor = show(&sandbox, &["doctor", "--json"]).json();
+    assert!(doctor["config_problem"].as_str().is_some_and(|problem| problem.contains("alerts.yaml:")));
+    configure(&sandbox, "alerts.yaml", "");
+    configure(&sandbox, "coordination.yaml", "metrics: {every: 2m}\n");
+    let shown = show(&sandbox, &["run", "-a", "echo", "hello"]);
+    assert!(shown.code == Some(2) && shown.stderr.contains("samples are kept every 1s to 60s"), "{shown}");
+}
+
+#[test]
+fn the_rules_that_the_readmes_show_are_rules() {
+    for readme in ["../README.md", "../README.zh-CN.md"] {
+        let text = fs::read_to_string(readme).unwrap();
+        let (_, block) = text.split_once("```yaml\n# alerts.yaml").unwrap();
+        let (block, _) = block.split_once("```").unwrap();
+        let sandbox = Sandbox::new();
+        configure(&sandbox, "alerts.yaml", &format!("#{block}"));
+        let shown = show(&sandbox, &["metrics", "alerts"]).stdout;
+        let rules: Vec<&str> = shown.lines().filter(|line| !line.starts_with(' ')).collect();
+        assert_eq!(
+            rules,
+            [
+                "full: memory_available_bytes below 1000000000",
+                "heavy: memory_bytes above 4000000000",
+                "odd: tokens_output an anomaly",
+            ]
+        );
+    }
+}
