@@ -58,7 +58,7 @@ fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DateTime<Utc>, D::
     }
 }
 
-/// A time as this program writes one: read in a tenth of the time that the parser for all forms takes.
+/// A time as this program writes one, without the parser for all forms.
 fn own_time(bytes: &[u8]) -> Option<DateTime<Utc>> {
     if !is_time(bytes) {
         return None;
