@@ -223,9 +223,9 @@ fn lines_text(view: &View) -> String {
             series.steps.iter().map(|step| step.as_ref().map(|step| step.figure(series.kind))).collect();
         let max = figures.iter().flatten().copied().fold(0.0, f64::max);
         let line = format!(
-            "{:<10} {:<21} {:>7} {:>7} {}{}",
-            human::cut(series.agent.as_deref().unwrap_or("(system)"), 10),
-            human::cut(&series.metric, 21),
+            "{} {} {:>7} {:>7} {}{}",
+            human::fit(series.agent.as_deref().unwrap_or("(system)"), 10),
+            human::fit(&series.metric, 21),
             figure(&series.metric, newest),
             figure(&series.metric, if is_count { max } else { total.max }),
             arrow(series.trend_change, max),

@@ -167,8 +167,8 @@ fn text(view: &View, by: TokensBy) -> String {
         let cost = row.cost.usd.map_or_else(|| "-".to_owned(), |usd| format!("${:.2}", usd.usd()));
         let missing = if row.cost.usd.is_some() && row.cost.unpriced > 0 { "+" } else { "" };
         format!(
-            "{:<28} {:>6} {:>7} {:>7} {:>8} {:>8} {:>9}{missing}\n",
-            human::cut(name, 28),
+            "{} {:>6} {:>7} {:>7} {:>8} {:>8} {:>9}{missing}\n",
+            human::fit(name, 28),
             row.requests,
             figure(|usage| usage.input_tokens),
             figure(|usage| usage.output_tokens),

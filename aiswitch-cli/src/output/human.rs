@@ -6,6 +6,7 @@ use aiswitch_agent::{Decision, ToolPhase};
 use aiswitch_coordinator::{AgentReport, LogRecord, Outcome, RunEvent, RunEventKind, RunReport};
 use chrono::SecondsFormat;
 use clap::builder::styling::{AnsiColor, Style};
+use unicode_width::UnicodeWidthStr;
 
 use super::harmless::harmless;
 
@@ -15,6 +16,9 @@ const HINT: Style = AnsiColor::Cyan.on_default();
 
 /// How much of the largest figure a trend has to change to be shown.
 const TREND_SHARE_MIN: f64 = 0.1;
+
+/// How many characters one cell may take before a text is cut there.
+const CHARS_PER_CELL_MAX: usize = 8;
 
 /// An error with its causes and what to do next, a line each.
 pub(super) fn error(error: &dyn std::error::Error, hint: Option<&str>) -> String {
@@ -105,12 +109,20 @@ pub(crate) fn arrow(change: Option<f64>, largest: f64) -> char {
     }
 }
 
-/// A text of at most so many characters; one that was cut ends in `…`.
-pub(crate) fn cut(text: &str, chars_max: usize) -> String {
-    if text.chars().count() <= chars_max {
-        return text.to_owned();
+/// A text in exactly so many cells of a terminal; one that has more is cut and ends in `…`.
+pub(crate) fn fit(text: &str, cells: usize) -> String {
+    if text.width() <= cells {
+        return padded(text, cells);
     }
-    text.chars().take(chars_max.saturating_sub(1)).chain(['…']).collect()
+    // What follows a character may make it wider, or a part of it: only whole beginnings have a width.
+    let ends = text.char_indices().map(|(end, _)| end).take(cells * CHARS_PER_CELL_MAX);
+    let end = ends.take_while(|end| text[..*end].width() < cells).last().unwrap_or_default();
+    padded(&format!("{}…", &text[..end]), cells)
+}
+
+/// A text, and spaces behind it up to so many cells of a terminal.
+fn padded(text: &str, cells: usize) -> String {
+    format!("{text}{}", " ".repeat(cells.saturating_sub(text.width())))
 }
 
 /// One line of the logs of all runs: when, how grave, who, what, and what else is known.
@@ -248,11 +260,11 @@ fn one_line(text: &str) -> String {
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let widths: Vec<usize> = (0..columns)
-        .map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max())
+        .map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.width()).max())
         .map(Option::unwrap_or_default)
         .collect();
     let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}  "));
+        let cells = row.iter().zip(&widths).map(|(cell, width)| padded(cell, *width) + "  ");
         format!("{}\n", cells.collect::<String>().trim_end())
     };
     rows.iter().map(line).collect()
@@ -261,6 +273,32 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_stand_below_each_other_whatever_the_cells_say() {
+        let rows = ["agent", "审查员", "🦀 crab", "e\u{301}mile", "❤\u{fe0f}"]
+            .map(|name| vec![name.to_owned(), "|".to_owned()]);
+        let table = table(&rows);
+        let places: Vec<usize> =
+            table.lines().map(|line| line.split_once('|').expect("it has two columns").0.width()).collect();
+        assert_eq!(places, [9; 5], "{table}");
+    }
+
+    #[test]
+    fn what_fits_no_cells_is_cut_and_takes_as_many() {
+        for (text, fitted) in [
+            ("abc", "abc  "),
+            ("abcde", "abcde"),
+            ("abcdef", "abcd…"),
+            ("审查员", "审查…"),
+            ("a审查员", "a审… "),
+            ("e\u{301}mile jr", "e\u{301}mil…"),
+            ("🦀🦀🦀", "🦀🦀…"),
+        ] {
+            assert_eq!((fit(text, 5).as_str(), fit(text, 5).width()), (fitted, 5), "{text}");
+        }
+        assert_eq!(fit(&format!("a{}bcdef", "\u{301}".repeat(1000)), 5).width(), 5);
+    }
 
     #[test]
     fn a_length_of_time_is_said_in_its_two_largest_units() {

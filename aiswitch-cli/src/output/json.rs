@@ -18,7 +18,9 @@ pub(super) fn line(view: &impl Serialize) -> String {
 
 /// Escapes what JSON allows but a terminal might obey; such characters stand within strings only.
 pub(crate) fn printable(json: &str) -> String {
-    if json.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n')) {
+    let is_odd = |byte: &u8| !(b' '..=b'~').contains(byte) && *byte != b'\n';
+    // Whole pieces, so that many bytes are looked at in one step.
+    if !json.as_bytes().chunks(64).any(|piece| piece.iter().fold(false, |odd, byte| odd | is_odd(byte))) {
         return format!("{json}\n");
     }
     let mut printable = String::with_capacity(json.len() + 1);

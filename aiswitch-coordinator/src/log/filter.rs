@@ -55,6 +55,11 @@ impl<'a> Filter<'a> {
         self.query.since.and_then(|since| since.checked_sub_signed(DISORDER_MAX)).and_then(limit)
     }
 
+    /// The time behind which no line is looked for.
+    pub(crate) fn end(&self) -> Option<&str> {
+        self.end.as_deref()
+    }
+
     /// Which of the needles is the rarest in some lines.
     pub(crate) fn rarest(&self, lines: &[u8]) -> Option<usize> {
         (0..self.needles.len()).min_by_key(|index| self.needles[*index].find_iter(lines).count())

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -17,7 +17,7 @@ pub(crate) const HEAD_BYTES: usize = TIME_AT + TIME_BYTES + 17;
 /// A line; each that can be read as one can be read as a [`LogRecord`](super::LogRecord) too.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Line<'a> {
-    #[serde(rename = "ts")]
+    #[serde(rename = "ts", deserialize_with = "time")]
     pub(crate) at: DateTime<Utc>,
     pub(crate) level: LogLevel,
     #[serde(borrow)]
@@ -48,6 +48,27 @@ pub(crate) enum Field<'a> {
     Text(Cow<'a, str>),
     Number(Number),
     Other(Value),
+}
+
+fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DateTime<Utc>, D::Error> {
+    let Text(text) = Text::deserialize(deserializer)?;
+    match own_time(text.as_bytes()) {
+        Some(time) => Ok(time),
+        None => text.parse().map_err(serde::de::Error::custom),
+    }
+}
+
+/// A time as this program writes one, without the parser for all forms.
+fn own_time(bytes: &[u8]) -> Option<DateTime<Utc>> {
+    if !is_time(bytes) {
+        return None;
+    }
+    let number = |digits: &[u8]| digits.iter().fold(0, |number, digit| number * 10 + u32::from(digit - b'0'));
+    let year = number(&bytes[..4]).cast_signed();
+    let day = NaiveDate::from_ymd_opt(year, number(&bytes[5..7]), number(&bytes[8..10]))?;
+    let (hour, minute) = (number(&bytes[11..13]), number(&bytes[14..16]));
+    day.and_hms_milli_opt(hour, minute, number(&bytes[17..19]), number(&bytes[20..23]))
+        .map(|time| time.and_utc())
 }
 
 impl Line<'_> {
@@ -165,7 +186,29 @@ fn is_time(bytes: &[u8]) -> bool {
         })
 }
 
-/// The latest time of some lines: one line whose time is wrong hides none of the others.
-pub(crate) fn latest(lines: &[u8]) -> Option<&[u8]> {
-    lines.split(|byte| *byte == b'\n').filter_map(|line| Some(head(line)?.0)).max()
+/// The times of those of some lines that begin as this program writes them.
+pub(crate) fn times(lines: &[u8]) -> impl Iterator<Item = &[u8]> {
+    lines.split(|byte| *byte == b'\n').filter_map(|line| Some(head(line)?.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::record::time_text;
+
+    #[test]
+    fn a_time_of_its_own_form_is_read_as_the_parser_for_all_forms_reads_it() {
+        for milliseconds in (0..253_402_300_800_000_i64).step_by(86_399_999_983).chain([253_402_300_799_999])
+        {
+            let at = DateTime::from_timestamp_millis(milliseconds).unwrap();
+            let text = time_text(at);
+            assert_eq!((own_time(text.as_bytes()), text.parse().ok()), (Some(at), Some(at)));
+        }
+        for other in ["2026-02-29T10:00:00.000Z", "2026-11-23T24:00:00.000Z", "2026-11-23T10:00:00.00Z", "x"]
+        {
+            assert_eq!(own_time(other.as_bytes()), None, "{other}");
+        }
+        let leap = br#"{"ts":"2016-12-31T23:59:60.500Z","level":"info","target":"t","msg":""}"#;
+        assert!(serde_json::from_slice::<Line<'_>>(leap).is_ok());
+    }
 }

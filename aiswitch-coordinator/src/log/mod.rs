@@ -22,6 +22,7 @@ mod record;
 mod scan;
 mod search;
 mod segment;
+mod stretch;
 mod writer;
 
 pub(crate) use events::{tell, tell_stderr};

@@ -2,16 +2,15 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use memchr::{memchr, memrchr};
 
 use super::filter::{Filter, Judgement};
-use super::line::latest;
-use super::record::LOG_LINE_BYTES_MAX;
 use super::segment::{Form, Segment};
+use super::stretch::Stretch;
 
 /// How much is read at once; a line that does not fit is none that this program wrote.
 const BLOCK_BYTES: usize = 256 * 1024;
@@ -71,8 +70,21 @@ impl fmt::Debug for Scan {
 }
 
 impl Scan {
-    pub(crate) fn new(segment: Segment) -> Self {
-        Self { segment, reader: None, block: Block::default(), needle: None }
+    /// The parts of a file that several threads can look through, in their order.
+    pub(crate) fn all(segment: &Segment, filter: &Filter<'_>) -> Vec<Self> {
+        let new = |reader| Self { segment: segment.clone(), reader, block: Block::default(), needle: None };
+        let stretches = match segment.form {
+            Form::Packed => None,
+            Form::Plain | Form::Written => stretches(segment, filter).ok(),
+        };
+        match stretches {
+            Some(stretches) => stretches
+                .into_iter()
+                .map(|stretch| new(Some(Box::new(stretch) as Box<dyn Read + Send>)))
+                .collect(),
+            // What is wrong with a file is told when it is looked through.
+            None => vec![new(None)],
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -101,11 +113,9 @@ impl Scan {
     fn read(&mut self, filter: &Filter<'_>, turn: &mut Turn) -> io::Result<usize> {
         let reader = match &mut self.reader {
             Some(reader) => reader,
-            none => {
-                self.block.bytes = vec![0; BLOCK_BYTES];
-                none.insert(open(&self.segment, filter)?)
-            }
+            none => none.insert(open(&self.segment)?),
         };
+        self.block.bytes.resize(BLOCK_BYTES, 0);
         let count = self.block.fill(reader, turn)?;
         if turn.is_end && self.segment.form != Form::Written && !self.block.is_within {
             // What is put away is not written on: half a line stays half, and the last one may have no line feed.
@@ -180,7 +190,13 @@ impl Block {
     }
 }
 
-fn open(segment: &Segment, filter: &Filter<'_>) -> io::Result<Box<dyn Read + Send>> {
+fn stretches(segment: &Segment, filter: &Filter<'_>) -> io::Result<Vec<Stretch>> {
+    let file = File::open(&segment.path)?;
+    let length = file.metadata()?.len();
+    Stretch::all(file, segment.bytes_max.map_or(length, |bytes| bytes.min(length)), filter)
+}
+
+fn open(segment: &Segment) -> io::Result<Box<dyn Read + Send>> {
     let unpacked = |path: &Path| Ok::<_, io::Error>(Box::new(zstd::stream::Decoder::new(File::open(path)?)?));
     match segment.form {
         Form::Packed => Ok(unpacked(&segment.path)?),
@@ -189,42 +205,7 @@ fn open(segment: &Segment, filter: &Filter<'_>) -> io::Result<Box<dyn Read + Sen
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 Ok(unpacked(&segment.path.with_extension("log.zst"))?)
             }
-            file => {
-                let mut file = file?;
-                let place = match filter.start() {
-                    Some(start) => seek(&mut file, start.as_bytes())?,
-                    None => 0,
-                };
-                let left = segment.bytes_max.map_or(u64::MAX, |bytes| bytes.saturating_sub(place));
-                Ok(Box::new(file.take(left)))
-            }
+            file => Ok(Box::new(file?.take(segment.bytes_max.unwrap_or(u64::MAX)))),
         },
     }
-}
-
-/// Goes to a line before which all lines are older than a time, by halving; the place of that line.
-fn seek(file: &mut File, time: &[u8]) -> io::Result<u64> {
-    let (mut low, mut high) = (0, file.metadata()?.len());
-    while high - low > BLOCK_BYTES as u64 {
-        let middle = low + (high - low) / 2;
-        // A stretch without a line is looked through from `low`.
-        match latest(&some_lines(file, middle)?) {
-            Some(latest) if latest < time => low = middle,
-            Some(_) => high = middle,
-            None => break,
-        }
-    }
-    if low > 0 {
-        // Half a line, whose other half is before `low`.
-        low += memchr(b'\n', &some_lines(file, low)?).map_or(0, |end| end as u64 + 1);
-    }
-    file.seek(SeekFrom::Start(low))
-}
-
-/// Enough of a file from a place on for one whole line.
-fn some_lines(file: &mut File, from: u64) -> io::Result<Vec<u8>> {
-    file.seek(SeekFrom::Start(from))?;
-    let mut bytes = Vec::with_capacity(2 * LOG_LINE_BYTES_MAX);
-    file.take(2 * LOG_LINE_BYTES_MAX as u64).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }

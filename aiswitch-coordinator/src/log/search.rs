@@ -78,8 +78,10 @@ impl LogSearch {
         mut each: impl FnMut(LogLine) -> ControlFlow<()>,
     ) -> Self {
         let filter = Filter::new(query);
-        let chains: Vec<Chain<'_>> =
-            searched.into_iter().flat_map(|(source, segments)| Chain::all(&source, segments)).collect();
+        let chains: Vec<Chain<'_>> = searched
+            .into_iter()
+            .flat_map(|(source, segments)| Chain::all(&source, segments, &filter))
+            .collect();
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let running_max = THREADS_MAX.min(cores * THREADS_PER_CORE);
         std::thread::scope(|scope| {
@@ -234,7 +236,7 @@ impl Search<'_, '_> {
 
 impl Chain<'_> {
     /// The chains of one log: one, unless the clock was set back.
-    fn all(source: &LogSource, segments: Vec<Ended>) -> Vec<Self> {
+    fn all(source: &LogSource, segments: Vec<Ended>, filter: &Filter<'_>) -> Vec<Self> {
         let mut chains: Vec<(Self, Option<DateTime<Utc>>)> = Vec::new();
         for Ended { segment, last } in segments {
             let first = segment.first;
@@ -246,7 +248,7 @@ impl Chain<'_> {
                 let (waiting, parts) = (VecDeque::new(), VecDeque::new());
                 chains.push((Self { source: source.clone(), waiting, parts, passed: 0 }, None));
             }
-            chains[index].0.waiting.push_back(Scan::new(segment));
+            chains[index].0.waiting.extend(Scan::all(&segment, filter));
             chains[index].1 = last;
         }
         chains.into_iter().map(|(chain, _)| chain).collect()

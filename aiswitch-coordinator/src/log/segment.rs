@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use aiswitch_agent::AgentId;
 use chrono::{DateTime, NaiveDateTime, Utc};
 
-use super::line::{HEAD_BYTES, head, latest};
+use super::line::{HEAD_BYTES, head, times};
 use super::record::{LOG_LINE_BYTES_MAX, TIME_BYTES, time_text};
 use crate::{Home, HomeError};
 
@@ -183,7 +183,7 @@ pub(crate) fn latest_before(file: &File, place: u64) -> io::Result<Option<DateTi
     let start = place.saturating_sub(2 * LOG_LINE_BYTES_MAX as u64);
     let mut end = vec![0; usize::try_from(place - start).expect("it is small")];
     file.read_exact_at(&mut end, start)?;
-    Ok(latest(&end).and_then(time_of))
+    Ok(times(&end).max().and_then(time_of))
 }
 
 fn time_of(text: &[u8]) -> Option<DateTime<Utc>> {

@@ -7,12 +7,14 @@ use std::time::Duration;
 use aiswitch_agent::AgentEvent;
 use aiswitch_coordinator::{
     Agent, AlertAction, AlertCondition, AlertReport, AlertRule, AlertSink, CancellationToken, Coordinator,
-    MemoryAgent, Order, Outcome, Plan, RunEvent, RunEventKind, RunReport, RunStatus, Severity, Watch,
+    Limits, MemoryAgent, Order, Outcome, Plan, RunEvent, RunEventKind, RunReport, RunStatus, Severity, Watch,
 };
 use aiswitch_metrics::{
-    AgentSample, MemoryMetricsStore, Metric, RecordedCollector, Sample, Source, SystemSample, judge_alerts,
+    AgentSample, MemoryMetricsStore, Metric, RecordedCollector, Sample, Source, SqliteMetricsStore,
+    SystemSample, judge_alerts,
 };
 use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::Barrier;
 
 use crate::support::{
     answer, coordinator, echo, endless, id, make_pipes, marked, outcomes, plan, reasons, script, stopped,
@@ -171,6 +173,76 @@ async fn a_pause_that_cannot_resolve_its_alert_has_an_end() {
     assert!(paused_ms >= 30_000, "{paused_ms}");
     let goes_on = "agent `claude` goes on, since its alert allows no longer pause, and fires still";
     assert!(report.warnings.iter().any(|warning| warning == goes_on), "{:?}", report.warnings);
+}
+
+#[tokio::test]
+async fn a_paused_agent_that_does_not_heed_its_stop_is_killed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    make_pipes(folder.path(), &["never"]);
+    let cancel = CancellationToken::new();
+    let watch = Watch { action: Some(AlertAction::Pause), ..heavy() };
+    // Longer than it takes to look at what is paused once more.
+    let limits = Limits { stop_grace: Duration::from_secs(2), ..Limits::default() };
+    let deaf = script("a", "trap '' TERM; read line <never");
+    let coordinator = sampled([deaf], looks("a", [HIGH]), watch).with_limits(limits);
+    let work = Plan { cwd: folder.path().to_owned(), ..plan("work", &["a"]) };
+    let run = coordinator.run(work, cancel.clone(), |event| {
+        if let RunEventKind::Paused { .. } = &event.kind {
+            cancel.cancel();
+        }
+    });
+    let ended = tokio::time::timeout(Duration::from_mins(1), run).await.expect("it ends");
+    let report = ended.expect("it runs");
+    assert_eq!(
+        (outcomes(&report), reasons(&report)),
+        (vec![Outcome::Cancelled], vec![Some("the run was cancelled")])
+    );
+    assert_eq!(marked(&report.run_id.to_string()), [0; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_of_two_runs_pauses_its_own_agent_and_one_tells_of_the_alert() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (begun, paused) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let run = || {
+        let (begun, paused) = (Arc::clone(&begun), Arc::clone(&paused));
+        let is_paused = CancellationToken::new();
+        let heard = is_paused.clone();
+        // Nobody is looked at before both are at work, and none ends before both are paused.
+        let agent = MemoryAgent::new(id("claude"), move |_, context| {
+            let (begun, paused, is_paused) = (Arc::clone(&begun), Arc::clone(&paused), heard.clone());
+            async move {
+                begun.wait().await;
+                context.events.send(AgentEvent::Started { pid: 1 }).await;
+                is_paused.cancelled().await;
+                paused.wait().await;
+                answer("done")
+            }
+        });
+        // The end of one is not to resolve what the other is paused for.
+        let rule = AlertRule { keep_firing_for: TimeDelta::hours(1), ..heavy().rule };
+        let watch = Watch { action: Some(AlertAction::Pause), rule, ..heavy() };
+        let store = SqliteMetricsStore::at(folder.path().join("metrics.db"));
+        let coordinator = sampled([Arc::new(agent) as Arc<dyn Agent>], looks("claude", [HIGH]), watch)
+            .with_metrics(Arc::new(store));
+        async move {
+            let mut fired = 0;
+            let work = plan("work", &["claude"]);
+            let run = coordinator.run(work, CancellationToken::new(), |event| match &event.kind {
+                RunEventKind::Paused { .. } => is_paused.cancel(),
+                RunEventKind::Alert { alert } if alert.until.is_none() => fired += 1,
+                _ => {}
+            });
+            let report = run.await.expect("it runs");
+            (fired, outcomes(&report), report.alerts.len())
+        }
+    };
+    let (one, other) = tokio::join!(run(), run());
+    assert_eq!(one.0 + other.0, 1);
+    // The other one acted upon it, so its report has it as well.
+    for ran in [one, other] {
+        assert_eq!((ran.1, ran.2), (vec![Outcome::Completed], 1));
+    }
 }
 
 #[tokio::test]

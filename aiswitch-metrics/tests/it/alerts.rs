@@ -11,6 +11,9 @@ use crate::stores::{at, noon, sample};
 
 const ABOVE_10: AlertCondition = AlertCondition::Above(10.0);
 
+/// What the state of one alert takes at most, however long its series is; most of it are the figures of its detector.
+const NOTE_BYTES_MAX: usize = 24 * 1024;
+
 fn rule(condition: AlertCondition, pending_s: i64, keep_s: i64) -> AlertRule {
     AlertRule {
         pending_for: TimeDelta::seconds(pending_s),
@@ -242,6 +245,8 @@ fn what_a_detector_has_learnt_outlives_its_process() {
             let judged = judge_alerts(store, std::slice::from_ref(&anomaly), &samples, now);
             told.extend(judged.changes);
         }
+        let notes = reopened.notes("").expect("it can be read");
+        assert!(notes[0].1.len() < NOTE_BYTES_MAX, "{}", notes[0].1.len());
         let known = alerts(&reopened, std::slice::from_ref(&anomaly), now).expect("it can be read");
         let seen = u64::try_from(batch[batch.len() - 1] / 10 + 1).expect("positive");
         assert_eq!(known[0].warm_up_left, Some(WARM_UP_SAMPLES.saturating_sub(seen)));
