@@ -100,7 +100,7 @@ fn every_provider_of_cc_switch_that_is_made_of_variables_becomes_a_preset() {
         "PRESET       WAS          STATE  VARIABLES  ENCRYPTS\n\
          kimi-claude  Kimi/claude  new    3          ANTHROPIC_AUTH_TOKEN\n\
          kimi-codex   Kimi/codex   new    2          CODEX_API_KEY\n\
-         gemini       智谱/gemini    new    1          GEMINI_API_KEY\n",
+         gemini       智谱/gemini  new    1          GEMINI_API_KEY\n",
         "{dry}"
     );
     let reasons: Vec<&str> = dry.stderr.lines().filter(|line| line.contains("not taken over")).collect();
