@@ -6,6 +6,7 @@ mod alert_state;
 mod anomaly;
 mod anomaly_view;
 mod batch;
+mod chunk;
 mod collector;
 mod error;
 mod metric;
@@ -17,6 +18,7 @@ mod sample;
 mod series;
 mod store;
 mod store_memory;
+mod store_rows;
 mod store_sqlite;
 mod summary;
 #[cfg(target_os = "linux")]

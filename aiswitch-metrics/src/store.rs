@@ -53,6 +53,33 @@ impl Level {
         }
     }
 
+    /// How long a span is whose buckets of one source may share a row of a database.
+    ///
+    /// A row is written whole whenever one of its buckets changes, so that it is short.
+    pub(crate) fn row_span_ms(self) -> i64 {
+        match self {
+            Self::Sample => 60_000,
+            Self::Minute => 5 * 60_000,
+            Self::Hour => 2 * 3_600_000,
+            Self::Ever => 1,
+        }
+    }
+
+    /// The start of such a span.
+    pub(crate) fn row_ms(self, at_ms: i64) -> i64 {
+        at_ms.saturating_sub(at_ms.rem_euclid(self.row_span_ms()))
+    }
+
+    /// Its table in a database.
+    pub(crate) fn table(self) -> &'static str {
+        match self {
+            Self::Sample => "samples",
+            Self::Minute => "minutes",
+            Self::Hour => "hours",
+            Self::Ever => "ever",
+        }
+    }
+
     /// The coarsest level that tells steps of this length apart and reaches back to a moment.
     ///
     /// Where the level that would do for the steps does not reach so far, it is the next that does.

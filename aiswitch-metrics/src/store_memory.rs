@@ -100,6 +100,9 @@ impl MetricsStore for MemoryMetricsStore {
                 others.get(usize::try_from(place).ok()?).cloned()
             })
         };
+        if since >= until {
+            return Ok(());
+        }
         // The system comes before all agents.
         let wanted = (query.level, since, Source::System)..(query.level, until, Source::System);
         for ((_, start_ms, source), bucket) in buckets.range(wanted) {
