@@ -103,6 +103,11 @@ impl Sampling {
         }
     }
 
+    /// The rules by which what is measured is judged.
+    pub(crate) fn rules(&self) -> Arc<[AlertRule]> {
+        Arc::clone(&self.rules)
+    }
+
     /// Looks at an agent, and says how much memory it has; `None` when there is nothing to see.
     ///
     /// The look blocks for some tens of microseconds a process.
