@@ -5,8 +5,8 @@ use std::path::Path;
 use aiswitch_coordinator::Home;
 use aiswitch_lock::replace_file;
 use aiswitch_metrics::{
-    Metric, MetricKind, MetricsStore, Series, SeriesQuery, Source, SqliteMetricsStore, Summary, otlp_json,
-    prometheus, series,
+    AgentStatus, Metric, MetricKind, MetricsStore, Series, SeriesQuery, Source, SqliteMetricsStore, Summary,
+    otlp_json, prometheus, series,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Serialize, Serializer};
@@ -120,6 +120,9 @@ struct SeriesView {
     #[serde(serialize_with = "by_name")]
     kind: MetricKind,
     total: Option<SummaryView>,
+    /// What the newest figure of the metric `status` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_status: Option<String>,
     /// How the figures change in an hour, and where they are at the end by that.
     trend_per_hour: Option<f64>,
     trend_at_end: Option<f64>,
@@ -178,11 +181,14 @@ impl View {
     fn of(series: &[Series], asked: &SeriesQuery) -> Self {
         let views = series.iter().map(|series| {
             let trend = series.trend();
+            let total = series.total();
+            let status = total.as_ref().and_then(|total| AgentStatus::of_figure(&series.metric, total.last));
             SeriesView {
                 agent: series.source.agent().map(str::to_owned),
                 metric: series.metric.to_string(),
                 kind: series.metric.kind(),
-                total: series.total().as_ref().map(SummaryView::of),
+                total: total.as_ref().map(SummaryView::of),
+                last_status: status.map(|status| status.to_string()),
                 trend_per_hour: trend.map(|trend| trend.per_hour),
                 trend_at_end: trend.map(|trend| trend.at_end),
                 trend_change: series.change(),
@@ -222,13 +228,20 @@ fn lines_text(view: &View) -> String {
         let figures: Vec<Option<f64>> =
             series.steps.iter().map(|step| step.as_ref().map(|step| step.figure(series.kind))).collect();
         let max = figures.iter().flatten().copied().fold(0.0, f64::max);
+        let newest_and_max = match &series.last_status {
+            // Of states there is neither a largest nor a way that they go.
+            Some(status) => human::fit(&format!("{status:>7}"), 17),
+            None => format!(
+                "{:>7} {:>7} {}",
+                figure(&series.metric, newest),
+                figure(&series.metric, if is_count { max } else { total.max }),
+                arrow(series.trend_change, max),
+            ),
+        };
         let line = format!(
-            "{} {} {:>7} {:>7} {}{}",
+            "{} {} {newest_and_max}{}",
             human::fit(series.agent.as_deref().unwrap_or("(system)"), 10),
             human::fit(&series.metric, 21),
-            figure(&series.metric, newest),
-            figure(&series.metric, if is_count { max } else { total.max }),
-            arrow(series.trend_change, max),
             blocks(&figures, max),
         );
         text.push_str(line.trim_end());

@@ -76,6 +76,32 @@ fn an_agent_that_an_alert_cancels_names_it_and_the_run_has_failed() {
 }
 
 #[test]
+fn an_agent_that_an_alert_holds_still_is_shown_as_paused() {
+    let sandbox = Sandbox::new();
+    configure(&sandbox, "agents.yaml", "agents:\n  slow: {driver: echo, args: [--delay, 10m]}\n");
+    configure(&sandbox, "coordination.yaml", "metrics: {every: 1s}\n");
+    configure(&sandbox, "alerts.yaml", "alerts:\n  heavy: {metric: memory_bytes, above: 1, action: pause}\n");
+    let mut run = start(&mut aiswitch(&sandbox, &["run", "-a", "slow", "hello"]));
+    let status_in = |metrics: &Value| {
+        let is_it = |metric: &&Value| metric["agent"] == "slow" && metric["metric"] == "status";
+        metrics.as_array().and_then(|metrics| metrics.iter().find(is_it)).map(|it| it["last_status"].clone())
+    };
+    let shown = || status_in(&show(&sandbox, &["metrics", "--json"]).json()["series"]);
+    assert!(holds_within(WITHIN, || shown() == Some("paused".into())), "{:?}", shown());
+    let text = show(&sandbox, &["metrics"]).stdout;
+    let line = text.lines().find(|line| line.starts_with("slow       status ")).expect("it was measured");
+    assert_eq!(line.split_whitespace().nth(2), Some("paused"), "{text}");
+    let file = sandbox.aiswitch_home().join("state/metrics.json");
+    let in_file =
+        || status_in(&serde_json::from_slice::<Value>(&fs::read(&file).unwrap()).unwrap()["metrics"]);
+    assert!(holds_within(WITHIN, || in_file() == Some("paused".into())), "{:?}", in_file());
+    send(&run, Signal::INT);
+    assert_eq!(run.wait().unwrap().code(), Some(130));
+    assert_eq!(shown(), Some("stopped".into()));
+    assert_eq!(sandbox.processes().len(), 0, "{:?}", sandbox.processes());
+}
+
+#[test]
 fn of_several_runs_at_once_one_tells_a_command_and_all_know() {
     let sandbox = Sandbox::new();
     let told = sandbox.home().join("told");
