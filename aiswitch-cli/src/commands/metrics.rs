@@ -9,6 +9,7 @@ use aiswitch_metrics::{
     otlp_json, prometheus, series,
 };
 use chrono::{DateTime, TimeDelta, Utc};
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 use super::alerts::alerts;
@@ -102,9 +103,10 @@ pub(super) fn steps(
     (since.checked_sub_signed(TimeDelta::milliseconds(into_step_ms)).unwrap_or(since), step)
 }
 
-/// What `metrics --json` prints.
-#[derive(Debug, Serialize)]
-struct View {
+/// What `metrics --json` and `metrics query --json` print.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Metrics")]
+pub(super) struct View {
     since: DateTime<Utc>,
     until: DateTime<Utc>,
     step_ms: i64,
@@ -112,12 +114,14 @@ struct View {
 }
 
 /// One metric of one source.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct SeriesView {
     /// `None` of the machine.
     agent: Option<String>,
     metric: String,
+    /// `gauge` or `count`.
     #[serde(serialize_with = "by_name")]
+    #[schemars(with = "String")]
     kind: MetricKind,
     total: Option<SummaryView>,
     /// What the newest figure of the metric `status` says.
@@ -133,7 +137,7 @@ struct SeriesView {
 }
 
 /// Figures of a span of time.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct SummaryView {
     n: u64,
     sum: f64,

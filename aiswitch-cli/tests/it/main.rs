@@ -38,6 +38,7 @@ mod real_agents_switch;
 mod report;
 mod run;
 mod sandboxes;
+mod schemas;
 mod secrets;
 mod shell;
 mod signals;
