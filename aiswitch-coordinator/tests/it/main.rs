@@ -28,4 +28,5 @@ mod samples;
 mod stop;
 mod support;
 mod switch;
+mod views;
 mod warm;
