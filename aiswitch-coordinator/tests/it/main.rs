@@ -29,4 +29,5 @@ mod samples;
 mod stop;
 mod support;
 mod switch;
+mod views;
 mod warm;
