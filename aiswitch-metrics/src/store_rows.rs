@@ -264,7 +264,7 @@ mod tests {
         new.store_metrics(&samples((0..9_000).step_by(10)), at(9_000)).unwrap();
         as_version_1(&new_path, &old_path);
         assert_eq!((count(&old_path, "samples"), count(&old_path, "hours")), (2_700, 9));
-        assert_eq!((count(&new_path, "samples"), count(&new_path, "hours")), (450, 3));
+        assert_eq!((count(&new_path, "samples"), count(&new_path, "hours")), (450, 6));
         let old = SqliteMetricsStore::at(&old_path);
         assert_eq!(told(&old), told(&new));
         // Some are there already, others between and behind those, and some at the same moment as others.
