@@ -96,6 +96,14 @@ pub(crate) enum Verb {
         #[arg(default_value = "last")]
         run: String,
     },
+    /// List the agents that work now, in all runs of this home
+    Ps,
+    /// Stop a run that goes on in another process, and wait for its end
+    ///
+    /// Its agents are asked to stop, as Ctrl-C in its terminal does; its report says so.
+    Cancel(RunWait),
+    /// Wait for the end of a run, print its answer and exit as it did
+    Wait(RunWait),
     /// Print what happened: in one run, or over all runs and agents, merged by time
     ///
     /// Without a RUN the logs of all runs are searched. TIME is `10m`, `2h` or `3d` ago, a date such as 2026-11-23, a local
@@ -192,6 +200,16 @@ pub(crate) enum Verb {
     /// The built-in echo agent: an adapter that speaks the aiswitch protocol on stdin and stdout
     #[command(name = "__echo", hide = true)]
     Echo(EchoArgs),
+}
+
+/// A run that goes on, and how long its end is waited for.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunWait {
+    /// A run's id, the start of one, or `last`
+    pub(crate) run: String,
+    /// How long to wait for its end: 90s, 10m, 1h [default: no limit]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
+    pub(crate) timeout: Option<SpecDuration>,
 }
 
 /// What is to be removed.

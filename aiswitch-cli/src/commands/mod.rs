@@ -4,6 +4,7 @@ mod agents;
 mod alerts;
 mod apply;
 mod audit;
+mod cancel;
 mod clean;
 mod completions;
 mod doctor;
@@ -17,6 +18,7 @@ mod locks;
 mod logs;
 mod metrics;
 mod presets;
+mod ps;
 mod python;
 mod report;
 mod result;
@@ -58,6 +60,9 @@ pub(crate) fn dispatch(args: &Args, caller: &Caller) -> Result<ExitCode, Error> 
         Verb::Agents(verb) => agents::agents(verb, &home()?, caller, &output)?.into(),
         Verb::Runs => runs::runs(&home()?, &output)?.into(),
         Verb::Result { run } => result::result(run, &home()?, &output)?.into(),
+        Verb::Ps => ps::ps(&home()?, &output)?.into(),
+        Verb::Cancel(args) => cancel::cancel(args, &home()?, &output)?.into(),
+        Verb::Wait(args) => cancel::wait(args, &home()?, &output)?.into(),
         Verb::Logs(logs) => logs::logs(logs, &home()?, &output)?.into(),
         Verb::Metrics(args) => metrics::metrics(args, &home()?, &output)?.into(),
         Verb::Tokens(args) => tokens::tokens(args, &home()?, caller, &output)?.into(),

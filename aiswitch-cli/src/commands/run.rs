@@ -58,7 +58,7 @@ pub(crate) fn run(args: &RunArgs, home: Home, caller: &Caller, output: &Output) 
     if args.dry_run {
         let planned = coordinator.dry_run(&plan)?;
         tell_note();
-        let presets = plan.agents.iter().map(|agent| agent.preset.as_ref()).zip(presets_from);
+        let presets = plan.assignments().map(|agent| agent.preset.as_ref()).zip(presets_from);
         let views: Vec<PlannedView<'_>> =
             planned.iter().zip(presets).map(|(planned, preset)| PlannedView::of(planned, preset)).collect();
         output.result(&views, || views.iter().map(PlannedView::text).collect::<Vec<_>>().join("\n"));

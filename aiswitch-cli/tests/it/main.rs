@@ -30,6 +30,7 @@ mod logs;
 mod metrics;
 mod mock_llm;
 mod orphans;
+mod other_runs;
 mod presets;
 mod real_agents;
 mod real_agents_held;

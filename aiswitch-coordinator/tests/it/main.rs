@@ -11,6 +11,7 @@ mod examples;
 mod figures;
 mod fuzz;
 mod fuzz_bodies;
+mod joined;
 mod locks;
 mod log_search;
 mod logs;

@@ -305,7 +305,7 @@ async fn a_run_is_found_by_its_name_the_start_of_it_or_as_the_last_one() {
         Err(error) => error.to_string(),
         Ok(run) => panic!("{run}"),
     };
-    assert_eq!(missing("last"), "no run is called `last`");
+    assert_eq!(missing("last"), "no run is kept");
     let one = coordinator([echo("a")]).with_home(home.clone());
     let mut ids = Vec::new();
     for _ in 0..2 {
