@@ -45,7 +45,7 @@ const RUNS_MAX: usize = 4;
 const PROGRESS_LINES_MAX: usize = 64;
 
 /// How long agents may take to stop, and their reports to be written, after the client has gone.
-const STOP_MAX: Duration = Duration::from_secs(60);
+const STOP_MAX: Duration = Duration::from_mins(1);
 
 /// What the server knows.
 #[derive(Debug)]
@@ -145,7 +145,7 @@ async fn call(server: &Arc<Server>, params: Value, context: Context) -> Result<V
     let arguments = params.get("arguments").cloned().unwrap_or_else(|| json!({}));
     let called = match name.as_str() {
         "run" => match arguments_of(arguments) {
-            Ok(call) => ask(server, call, progress, context).await,
+            Ok(call) => Box::pin(ask(server, call, progress, context)).await,
             Err(refused) => Err(refused),
         },
         "agents" => arguments_of::<AgentsCall>(arguments).and_then(|AgentsCall {}| known(server)),
@@ -175,7 +175,9 @@ async fn ask(server: &Arc<Server>, call: RunCall, progress: Value, context: Cont
     let (told, lines) = mpsc::channel(PROGRESS_LINES_MAX);
     let run = coordinator.run(plan, cancel.clone(), move |event: &RunEvent| {
         // One that finds no room is no loss: the next one tells more.
-        human::progress(event).into_iter().for_each(|line| drop(told.try_send(line)));
+        if let Some(line) = human::progress(event) {
+            drop(told.try_send(line));
+        }
     });
     let stop = async {
         context.cancelled().await;
