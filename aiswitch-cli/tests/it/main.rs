@@ -40,6 +40,7 @@ mod real_agents_switch;
 mod report;
 mod run;
 mod sandboxes;
+mod schemas;
 mod secrets;
 mod shell;
 mod signals;
