@@ -49,6 +49,7 @@ fn help_explains_every_verb_and_only_these() {
         "ps",
         "cancel",
         "wait",
+        "mcp",
         "logs",
         "locks",
         "env",
