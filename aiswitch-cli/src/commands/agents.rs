@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::args::AgentsVerb;
 use crate::assemble;
 use crate::caller::Caller;
-use crate::commands::runtime;
+use crate::commands::{registry, runtime};
 use crate::config::{Config, Origin};
 use crate::error::{Error, chain};
 use crate::exit::Code;
@@ -83,6 +83,8 @@ pub(crate) fn agents(
     let config = Config::read(home)?;
     let ambient = caller.ambient();
     match verb {
+        AgentsVerb::Add(add) => registry::add(add, home, caller, output),
+        AgentsVerb::Remove { names } => registry::remove(names, home, caller, output),
         AgentsVerb::List => list(&config, &ambient, output),
         AgentsVerb::Show { name } => show(name, &config, &ambient, output),
         AgentsVerb::Check { names } => {

@@ -40,6 +40,7 @@ mod report;
 mod run;
 mod sandboxes;
 mod secrets;
+mod setup;
 mod shell;
 mod signals;
 mod state;
