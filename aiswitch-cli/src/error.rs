@@ -21,7 +21,7 @@ use aiswitch_tokens::UsageError;
 use crate::config::ConfigError;
 use crate::exit::Code;
 use crate::pick::PickError;
-use hints::{env_hint, lock_code, lock_hint, run_hint, unsafe_hint};
+use hints::{env_hint, lock_code, lock_hint, place_hint, run_hint, unsafe_hint};
 pub(crate) use switch::Because;
 
 /// What to do about an action that only the operator may do.
@@ -420,6 +420,9 @@ impl Error {
             }
             Self::NoReport { run } => Some(format!("what was heard until now: aiswitch logs {run}")),
             Self::Killed { .. } => Some("what was heard until then: aiswitch logs last".into()),
+            Self::Usage(error) => place_hint(error),
+            Self::Metrics(error) => place_hint(error),
+            Self::Home(error) => place_hint(error),
             _ => None,
         }
     }

@@ -15,7 +15,7 @@ use crate::config::{Config, Origin};
 use crate::error::{Error, chain};
 use crate::exit::Code;
 use crate::output::Output;
-use crate::output::human::table;
+use crate::output::human::table_within;
 
 /// One agent in a list.
 #[derive(Debug, Serialize)]
@@ -89,7 +89,7 @@ pub(crate) fn agents(
         AgentsVerb::Show { name } => show(name, &config, &ambient, output),
         AgentsVerb::Check { names } => {
             let checked = check_all(&config, names, &ambient)?;
-            output.result(&checked, || check_table(&checked));
+            output.result(&checked, || check_table(&checked, output.columns()));
             let has_problem = checked.iter().any(|agent| agent.problem.is_some());
             Ok(match names.as_slice() {
                 [] if !checked.iter().any(CheckView::is_usable) => Code::NoAgent,
@@ -111,7 +111,7 @@ fn list(config: &Config, ambient: &Ambient, output: &Output) -> Result<Code, Err
             let description = view.description.unwrap_or("configured in agents.yaml");
             vec![view.name.to_string(), view.driver.clone(), state.to_owned(), description.to_owned()]
         });
-        table(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
+        table_within(&std::iter::once(head).chain(rows).collect::<Vec<_>>(), output.columns())
     });
     Ok(Code::Completed)
 }
@@ -146,12 +146,12 @@ fn show(id: &AgentId, config: &Config, ambient: &Ambient, output: &Output) -> Re
         login: profile.login,
         version_min: profile.version_min,
     };
-    output.result(&details, || details.text());
+    output.result(&details, || details.text(output.columns()));
     Ok(Code::Completed)
 }
 
 impl AgentDetails {
-    fn text(&self) -> String {
+    fn text(&self, columns: Option<usize>) -> String {
         let credentials: Vec<String> = self.credentials.iter().map(Credential::text).collect();
         let lines = [
             ("name", Some(self.agent.name.to_string())),
@@ -178,7 +178,7 @@ impl AgentDetails {
         ];
         let rows: Vec<Vec<String>> =
             lines.into_iter().filter_map(|(key, value)| Some(vec![key.to_owned(), value?])).collect();
-        table(&rows)
+        table_within(&rows, columns)
     }
 }
 
@@ -254,7 +254,7 @@ async fn check_one(profile: Profile, credentials: Vec<Credential>, environment: 
 }
 
 /// The looks as a table for people.
-pub(super) fn check_table(checked: &[CheckView]) -> String {
+pub(super) fn check_table(checked: &[CheckView], columns: Option<usize>) -> String {
     let head = ["NAME", "VERSION", "STATE", "TO DO"].map(str::to_owned).to_vec();
     let rows = checked.iter().map(|agent| {
         let state = agent.problem.as_deref().unwrap_or("ok").to_owned();
@@ -268,5 +268,5 @@ pub(super) fn check_table(checked: &[CheckView]) -> String {
             to_do.unwrap_or_default(),
         ]
     });
-    table(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
+    table_within(&std::iter::once(head).chain(rows).collect::<Vec<_>>(), columns)
 }
