@@ -276,4 +276,10 @@ pub(crate) enum Document {
     Project,
     /// What `env history --json` prints
     EnvHistory,
+    /// What `report --json` prints: the report over a time
+    PeriodReport,
+    /// What `tokens --json` prints
+    Tokens,
+    /// What `metrics --json` and `metrics query --json` print
+    Metrics,
 }

@@ -231,6 +231,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
                 Some(saved) = self.saves.join_next() => self.saved(saved),
                 Some(written) = self.sampling.written() => self.sampled(written),
                 Some(ended) = self.alerts.commands.ended() => self.command_ended(ended),
+                Some(settled) = self.alerts.settling.join_next() => self.settled(settled),
                 Some(written) = audited(&mut self.start.records) => self.audited(written),
                 Some(retired) = self.ends.join_next() => self.retired(retired),
                 Some(ended) = self.parts.join_next_with_id() => self.collect(ended),

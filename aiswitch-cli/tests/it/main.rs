@@ -39,6 +39,7 @@ mod real_agents_switch;
 mod report;
 mod run;
 mod sandboxes;
+mod schemas;
 mod secrets;
 mod setup;
 mod shell;

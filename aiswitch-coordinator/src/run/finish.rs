@@ -26,7 +26,7 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
             self.retired(retired);
         }
         self.keep_samples().await;
-        self.end_commands().await;
+        self.end_alerts().await;
         if sweep(&self.start.id.to_string()) > 0 {
             self.warn("processes that agents had left running were killed".to_owned());
         }
