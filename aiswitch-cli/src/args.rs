@@ -12,6 +12,7 @@ mod echo;
 mod env;
 mod locks;
 mod logs;
+mod mcp;
 mod metrics;
 mod presets;
 mod python;
@@ -29,12 +30,13 @@ pub(crate) use echo::{Crash, EchoArgs};
 pub(crate) use env::{EnvSwitchArgs, EnvTarget, EnvVerb, TurnArgs};
 pub(crate) use locks::{LocksRunArgs, LocksVerb};
 pub(crate) use logs::{LogSearchArgs, LogsArgs};
+pub(crate) use mcp::McpArgs;
 pub(crate) use metrics::{MetricsArgs, MetricsFormat, MetricsSpan, MetricsVerb};
 pub(crate) use presets::{PresetChange, PresetExport, PresetImport, PresetVerb, Tool};
 pub(crate) use python::PythonVerb;
 pub(crate) use quota::{QuotaSet, QuotaTarget, QuotaVerb};
 pub(crate) use report::ReportArgs;
-pub(crate) use run::{OutputFormat, RunArgs};
+pub(crate) use run::{HowJoined, OutputFormat, RunArgs, as_judge};
 pub(crate) use secrets::SecretsVerb;
 pub(crate) use shell::{ShellName, ShellVerb};
 pub(crate) use tokens::{SummaryArgs, Timeframe, TokensArgs, TokensBy, TokensVerb};
@@ -61,6 +63,16 @@ pub(crate) struct Args {
     /// What to do.
     #[command(subcommand)]
     pub(crate) verb: Verb,
+}
+
+impl RunArgs {
+    /// Those of a command line that says nothing.
+    pub(crate) fn plain() -> Self {
+        match Args::try_parse_from(["aiswitch", "run"]).map(|args| args.verb) {
+            Ok(Verb::Run(run)) => *run,
+            other => unreachable!("`run` needs no arguments: {other:?}"),
+        }
+    }
 }
 
 /// What goes with every verb.
@@ -189,6 +201,12 @@ pub(crate) enum Verb {
     /// Show what is configured, and which files say so
     #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
     Config(ConfigVerb),
+    /// Serve the Model Context Protocol on stdin and stdout: other programs' models ask agents as `run` does
+    ///
+    /// Its tools are `run`, `agents` and `result`. A client names agents, models and limits; presets are those that agents are
+    /// bound to, and `yolo` is not to be had. When the client goes away, its runs are stopped. Claude Code, for one, has it
+    /// with: claude mcp add aiswitch -- aiswitch mcp
+    Mcp(McpArgs),
     /// Print a JSON Schema
     Schema {
         /// What the schema is of

@@ -2,6 +2,7 @@
 
 mod hints;
 mod switch;
+mod tool;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,6 +24,7 @@ use crate::exit::Code;
 use crate::pick::PickError;
 use hints::{env_hint, lock_code, lock_hint, place_hint, run_hint, unsafe_hint};
 pub(crate) use switch::Because;
+pub(crate) use tool::ToolError;
 
 /// What to do about an action that only the operator may do.
 const OPERATOR_HINT: &str = "no agent may do it, nor what an agent starts; do it at a terminal of your own";
@@ -239,7 +241,7 @@ pub(crate) enum Error {
         #[source]
         source: LockError,
     },
-    #[error("a look at an agent broke off")]
+    #[error("a look at an agent, or at what a run needs, broke off")]
     Panicked {
         #[source]
         source: tokio::task::JoinError,
@@ -280,6 +282,13 @@ pub(crate) enum Error {
         #[source]
         source: io::Error,
     },
+    #[error("the connection to the client broke")]
+    Client {
+        #[source]
+        source: aiswitch_rpc::ConnectionError,
+    },
+    #[error(transparent)]
+    Tool(#[from] ToolError),
     #[error("the echo agent's connection broke")]
     Echo {
         #[source]
@@ -331,6 +340,7 @@ impl Error {
             | Self::Home(_)
             | Self::Unreadable { .. }
             | Self::Unwritable { .. }
+            | Self::Client { .. }
             | Self::Echo { .. } => Code::Failed,
             _ => Code::Usage,
         }
@@ -343,6 +353,7 @@ impl Error {
             Self::Run(error) => run_hint(error),
             Self::Environment(error) => env_hint(error),
             Self::Lock(error) => lock_hint(error),
+            Self::Tool(error) => error.hint(),
             Self::NotMoved { hint, .. } => hint.clone(),
             Self::NoTranscripts { .. } => Some("name their folder with --claude DIR or --codex DIR".into()),
             Self::NoCgroup { .. } => Some(

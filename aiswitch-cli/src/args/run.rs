@@ -8,6 +8,8 @@ use aiswitch_coordinator::{Aggregate, LockName, OnFailure, PermissionMode, Prese
 use aiswitch_tokens::NanoUsd;
 use clap::ValueEnum;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use super::locks::priorities;
 use super::quota::dollars;
@@ -136,7 +138,8 @@ pub(crate) enum OutputFormat {
 }
 
 /// How the answers become one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum HowJoined {
     /// All of them, each under its agent's name
     List,
@@ -167,7 +170,14 @@ fn count(text: &str) -> Result<NonZeroUsize, String> {
 }
 
 fn judge(item: &str) -> Result<Pick, PickError> {
-    let pick: Pick = item.parse()?;
+    as_judge(item.parse()?)
+}
+
+/// An agent as the judge of a run, under a name of its own.
+///
+/// # Errors
+/// It is several.
+pub(crate) fn as_judge(pick: Pick) -> Result<Pick, PickError> {
     if pick.count.is_some() {
         return Err(PickError::SeveralJudges);
     }

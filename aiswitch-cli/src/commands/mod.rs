@@ -18,6 +18,7 @@ mod init;
 mod leak_check;
 mod locks;
 mod logs;
+mod mcp;
 mod metrics;
 mod presets;
 mod ps;
@@ -67,6 +68,7 @@ pub(crate) fn dispatch(args: &Args, caller: &Caller) -> Result<ExitCode, Error> 
         Verb::Cancel(args) => cancel::cancel(args, &home()?, &output)?.into(),
         Verb::Wait(args) => cancel::wait(args, &home()?, &output)?.into(),
         Verb::Logs(logs) => logs::logs(logs, &home()?, &output)?.into(),
+        Verb::Mcp(own) => mcp::mcp(args, own, home()?, caller)?.into(),
         Verb::Metrics(args) => metrics::metrics(args, &home()?, &output)?.into(),
         Verb::Tokens(args) => tokens::tokens(args, &home()?, caller, &output)?.into(),
         Verb::Report(args) => report::report(args, &home()?, &output)?.into(),

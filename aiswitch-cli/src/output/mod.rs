@@ -11,6 +11,7 @@ use std::io::{self, BufRead, ErrorKind, Write};
 use std::sync::OnceLock;
 
 use aiswitch_coordinator::RunReport;
+use anstream::adapter::strip_str;
 use clap::error::ErrorKind as ClapErrorKind;
 use serde::Serialize;
 
@@ -170,6 +171,11 @@ pub(crate) fn ask(question: &str) {
 pub(crate) fn print_error(error: &Error) -> Code {
     tell(&human::error(error, error.hint().as_deref()));
     error.code()
+}
+
+/// An error with its causes and its hint, as it is printed, without styles.
+pub(crate) fn plain_error(error: &Error) -> String {
+    strip_str(&human::error(error, error.hint().as_deref())).to_string()
 }
 
 /// Prints what the parser of the command line says, help or error; the exit code.

@@ -27,6 +27,7 @@ mod isolation;
 mod keyring;
 mod locks;
 mod logs;
+mod mcp;
 mod metrics;
 mod mock_llm;
 mod orphans;

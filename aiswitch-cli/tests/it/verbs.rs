@@ -51,6 +51,7 @@ fn help_explains_every_verb_and_only_these() {
         "wait",
         "init",
         "config",
+        "mcp",
         "logs",
         "locks",
         "env",
