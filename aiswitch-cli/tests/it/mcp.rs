@@ -1,5 +1,4 @@
 //! `aiswitch mcp` with a client on its pipes.
-#![expect(clippy::disallowed_methods, reason = "a server is told to end as its client's machine tells it")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
