@@ -6,11 +6,13 @@ use aiswitch_agent::SpecDuration;
 use aiswitch_coordinator::{AgentId, PresetName};
 use clap::{Parser, Subcommand, ValueEnum};
 
+mod agents;
 mod audit;
 mod echo;
 mod env;
 mod locks;
 mod logs;
+mod mcp;
 mod metrics;
 mod presets;
 mod python;
@@ -22,17 +24,19 @@ mod shell;
 mod tokens;
 mod trust;
 
+pub(crate) use agents::{AgentAdd, AgentsVerb};
 pub(crate) use audit::AuditVerb;
 pub(crate) use echo::{Crash, EchoArgs};
 pub(crate) use env::{EnvSwitchArgs, EnvTarget, EnvVerb, TurnArgs};
 pub(crate) use locks::{LocksRunArgs, LocksVerb};
 pub(crate) use logs::{LogSearchArgs, LogsArgs};
+pub(crate) use mcp::McpArgs;
 pub(crate) use metrics::{MetricsArgs, MetricsFormat, MetricsSpan, MetricsVerb};
 pub(crate) use presets::{PresetChange, PresetExport, PresetImport, PresetVerb, Tool};
 pub(crate) use python::PythonVerb;
 pub(crate) use quota::{QuotaSet, QuotaTarget, QuotaVerb};
 pub(crate) use report::ReportArgs;
-pub(crate) use run::{OutputFormat, RunArgs};
+pub(crate) use run::{HowJoined, OutputFormat, RunArgs, as_judge};
 pub(crate) use secrets::SecretsVerb;
 pub(crate) use shell::{ShellName, ShellVerb};
 pub(crate) use tokens::{SummaryArgs, Timeframe, TokensArgs, TokensBy, TokensVerb};
@@ -59,6 +63,16 @@ pub(crate) struct Args {
     /// What to do.
     #[command(subcommand)]
     pub(crate) verb: Verb,
+}
+
+impl RunArgs {
+    /// Those of a command line that says nothing.
+    pub(crate) fn plain() -> Self {
+        match Args::try_parse_from(["aiswitch", "run"]).map(|args| args.verb) {
+            Ok(Verb::Run(run)) => *run,
+            other => unreachable!("`run` needs no arguments: {other:?}"),
+        }
+    }
 }
 
 /// What goes with every verb.
@@ -180,6 +194,19 @@ pub(crate) enum Verb {
         #[arg(long)]
         fix: bool,
     },
+    /// Make the folder of configuration, with files that explain themselves
+    ///
+    /// What is there already stays as it is.
+    Init,
+    /// Show what is configured, and which files say so
+    #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
+    Config(ConfigVerb),
+    /// Serve the Model Context Protocol on stdin and stdout: other programs' models ask agents as `run` does
+    ///
+    /// Its tools are `run`, `agents` and `result`. A client names agents, models and limits; presets are those that agents are
+    /// bound to, and `yolo` is not to be had. When the client goes away, its runs are stopped. Claude Code, for one, has it
+    /// with: claude mcp add aiswitch -- aiswitch mcp
+    Mcp(McpArgs),
     /// Print a JSON Schema
     Schema {
         /// What the schema is of
@@ -212,6 +239,13 @@ pub(crate) struct RunWait {
     pub(crate) timeout: Option<SpecDuration>,
 }
 
+/// What is configured.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigVerb {
+    /// Show the files that are read, and what runs do when their command line says nothing
+    Show,
+}
+
 /// What is to be removed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CleanArgs {
@@ -221,23 +255,6 @@ pub(crate) struct CleanArgs {
     /// Say what would be removed, and remove nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-}
-
-/// The registry of agents.
-#[derive(Debug, Subcommand)]
-pub(crate) enum AgentsVerb {
-    /// List all agents, and whether they are installed
-    List,
-    /// Show one agent: command, modes, and the variables that it is given
-    Show {
-        /// The agent
-        name: AgentId,
-    },
-    /// Start agents' programs to see which version they are
-    Check {
-        /// The agents; all that are known when none is named
-        names: Vec<AgentId>,
-    },
 }
 
 /// One command under a preset.

@@ -2,6 +2,7 @@
 
 mod hints;
 mod switch;
+mod tool;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,8 +22,9 @@ use aiswitch_tokens::UsageError;
 use crate::config::ConfigError;
 use crate::exit::Code;
 use crate::pick::PickError;
-use hints::{env_hint, lock_code, lock_hint, run_hint, unsafe_hint};
+use hints::{env_hint, lock_code, lock_hint, place_hint, run_hint, unsafe_hint};
 pub(crate) use switch::Because;
+pub(crate) use tool::ToolError;
 
 /// What to do about an action that only the operator may do.
 const OPERATOR_HINT: &str = "no agent may do it, nor what an agent starts; do it at a terminal of your own";
@@ -205,6 +207,12 @@ pub(crate) enum Error {
         #[source]
         source: io::Error,
     },
+    #[error("agent `{name}` stands in `{path}` already")]
+    AgentExists { name: AgentId, path: PathBuf },
+    #[error("agent `{name}` does not stand in `{path}`")]
+    NotConfigured { name: AgentId, path: PathBuf },
+    #[error("agent `{id}` has no program")]
+    NoProgram { id: AgentId },
     #[error("preset `{name}` is there already")]
     PresetExists { name: PresetName },
     #[error("preset `{child}` extends `{name}`")]
@@ -233,7 +241,7 @@ pub(crate) enum Error {
         #[source]
         source: LockError,
     },
-    #[error("a look at an agent broke off")]
+    #[error("a look at an agent, or at what a run needs, broke off")]
     Panicked {
         #[source]
         source: tokio::task::JoinError,
@@ -274,6 +282,13 @@ pub(crate) enum Error {
         #[source]
         source: io::Error,
     },
+    #[error("the connection to the client broke")]
+    Client {
+        #[source]
+        source: aiswitch_rpc::ConnectionError,
+    },
+    #[error(transparent)]
+    Tool(#[from] ToolError),
     #[error("the echo agent's connection broke")]
     Echo {
         #[source]
@@ -325,6 +340,7 @@ impl Error {
             | Self::Home(_)
             | Self::Unreadable { .. }
             | Self::Unwritable { .. }
+            | Self::Client { .. }
             | Self::Echo { .. } => Code::Failed,
             _ => Code::Usage,
         }
@@ -337,6 +353,7 @@ impl Error {
             Self::Run(error) => run_hint(error),
             Self::Environment(error) => env_hint(error),
             Self::Lock(error) => lock_hint(error),
+            Self::Tool(error) => error.hint(),
             Self::NotMoved { hint, .. } => hint.clone(),
             Self::NoTranscripts { .. } => Some("name their folder with --claude DIR or --codex DIR".into()),
             Self::NoCgroup { .. } => Some(
@@ -382,6 +399,11 @@ impl Error {
             }
             Self::NothingToImport => Some("name a file or folder: aiswitch preset import PATH".into()),
             Self::PurgeUnconfirmed => Some("run it at a terminal, or give --yes".into()),
+            Self::AgentExists { name, .. } => {
+                Some(format!("change it there; or first: aiswitch agents remove {name}"))
+            }
+            Self::NotConfigured { .. } => Some("aiswitch agents list shows those that are known".into()),
+            Self::NoProgram { id } => Some(format!("aiswitch agents add {id} -- PROGRAM ARG")),
             Self::PresetExists { name } => Some(format!("change it: aiswitch preset edit {name}")),
             Self::PresetInUse { child, .. } => {
                 Some(format!("remove `{child}` first, or let it extend another"))
@@ -389,7 +411,7 @@ impl Error {
             Self::UnknownPreset { nearest: Some(near), .. } => Some(format!("did you mean `{near}`?")),
             Self::UnknownPreset { .. } => Some(PRESETS_HINT.into()),
             Self::PresetShape { .. } => {
-                Some("give each preset a line of its own, or change it by hand".into())
+                Some("give each entry a line of its own, or change it by hand".into())
             }
             Self::NoSecrets => Some("run it where the variables that presets name are set".into()),
             Self::NoOutput { agents, .. } if agents.is_empty() => None,
@@ -409,6 +431,9 @@ impl Error {
             }
             Self::NoReport { run } => Some(format!("what was heard until now: aiswitch logs {run}")),
             Self::Killed { .. } => Some("what was heard until then: aiswitch logs last".into()),
+            Self::Usage(error) => place_hint(error),
+            Self::Metrics(error) => place_hint(error),
+            Self::Home(error) => place_hint(error),
             _ => None,
         }
     }

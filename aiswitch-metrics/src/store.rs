@@ -216,14 +216,16 @@ pub trait MetricsStore: fmt::Debug + Send + Sync {
     /// The store cannot be written.
     fn forget(&self, now: DateTime<Utc>) -> Result<u64, MetricsError>;
 
-    /// Changes a note that all processes share, alone among them; `None` is a note that is not there.
+    /// Changes notes that all processes share, one after the other and alone among them; `None` is a note that is not there.
+    ///
+    /// `change` is given a note's name and what it says.
     ///
     /// # Errors
-    /// The store cannot be written; the note is as it was then.
-    fn change_note(
+    /// The store cannot be written; all notes are as they were then.
+    fn change_notes(
         &self,
-        name: &str,
-        change: &mut dyn FnMut(Option<&str>) -> Option<String>,
+        names: &[&str],
+        change: &mut dyn FnMut(&str, Option<&str>) -> Option<String>,
     ) -> Result<(), MetricsError>;
 
     /// The notes whose names begin like this, in the order of their names.

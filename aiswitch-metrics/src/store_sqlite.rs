@@ -101,22 +101,22 @@ impl MetricsStore for SqliteMetricsStore {
         })?)
     }
 
-    fn change_note(
+    fn change_notes(
         &self,
-        name: &str,
-        change: &mut dyn FnMut(Option<&str>) -> Option<String>,
+        names: &[&str],
+        change: &mut dyn FnMut(&str, Option<&str>) -> Option<String>,
     ) -> Result<(), MetricsError> {
         self.database()?.write(|transaction| {
-            let before: Option<String> = transaction
-                .prepare_cached("SELECT note FROM notes WHERE name = ?1")?
-                .query_row([name], |row| row.get(0))
-                .optional()?;
-            match change(before.as_deref()) {
-                Some(note) => transaction
-                    .prepare_cached("INSERT OR REPLACE INTO notes VALUES (?1, ?2)")?
-                    .execute([name, &note])?,
-                None => transaction.prepare_cached("DELETE FROM notes WHERE name = ?1")?.execute([name])?,
-            };
+            let mut find = transaction.prepare_cached("SELECT note FROM notes WHERE name = ?1")?;
+            let mut keep = transaction.prepare_cached("INSERT OR REPLACE INTO notes VALUES (?1, ?2)")?;
+            let mut remove = transaction.prepare_cached("DELETE FROM notes WHERE name = ?1")?;
+            for name in names {
+                let before: Option<String> = find.query_row([name], |row| row.get(0)).optional()?;
+                match change(name, before.as_deref()) {
+                    Some(note) => keep.execute([*name, &note])?,
+                    None => remove.execute([name])?,
+                };
+            }
             Ok(())
         })?;
         Ok(())

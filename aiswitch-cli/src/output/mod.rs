@@ -11,6 +11,7 @@ use std::io::{self, BufRead, ErrorKind, Write};
 use std::sync::OnceLock;
 
 use aiswitch_coordinator::RunReport;
+use anstream::adapter::strip_str;
 use clap::error::ErrorKind as ClapErrorKind;
 use serde::Serialize;
 
@@ -29,6 +30,7 @@ pub(crate) struct Output {
     progress: bool,
     quiet: bool,
     stdout_terminal: bool,
+    stdout_columns: Option<usize>,
     /// Why stdout cannot be written any more.
     stdout_lost: OnceLock<io::Error>,
 }
@@ -46,6 +48,7 @@ impl Output {
             progress: caller.wants_progress() && !args.common.quiet,
             quiet: args.common.quiet,
             stdout_terminal: caller.stdout_terminal,
+            stdout_columns: caller.stdout_columns,
             stdout_lost: OnceLock::new(),
         }
     }
@@ -79,6 +82,11 @@ impl Output {
         let text = if self.stdout_terminal { harmless(text) } else { Cow::Borrowed(text) };
         let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
         self.write(format!("{text}{end}").as_bytes());
+    }
+
+    /// How many cells a line of stdout has; `None` where it is as long as it needs to be.
+    pub(crate) fn columns(&self) -> Option<usize> {
+        self.stdout_columns
     }
 
     /// Whether stdout is a terminal.
@@ -163,6 +171,11 @@ pub(crate) fn ask(question: &str) {
 pub(crate) fn print_error(error: &Error) -> Code {
     tell(&human::error(error, error.hint().as_deref()));
     error.code()
+}
+
+/// An error with its causes and its hint, as it is printed, without styles.
+pub(crate) fn plain_error(error: &Error) -> String {
+    strip_str(&human::error(error, error.hint().as_deref())).to_string()
 }
 
 /// Prints what the parser of the command line says, help or error; the exit code.
