@@ -14,6 +14,9 @@ use super::record::{LogLevel, TIME_AT, TIME_BYTES};
 /// How many bytes tell the time and the level: `{"ts":"…","level":"trace"`.
 pub(crate) const HEAD_BYTES: usize = TIME_AT + TIME_BYTES + 17;
 
+/// What is between the time and the level.
+const LEVEL_START: &[u8] = br#"","level":""#;
+
 /// A line; each that can be read as one can be read as a [`LogRecord`](super::LogRecord) too.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Line<'a> {
@@ -59,7 +62,7 @@ fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DateTime<Utc>, D::
 }
 
 /// A time as this program writes one, without the parser for all forms.
-fn own_time(bytes: &[u8]) -> Option<DateTime<Utc>> {
+pub(crate) fn own_time(bytes: &[u8]) -> Option<DateTime<Utc>> {
     if !is_time(bytes) {
         return None;
     }
@@ -163,11 +166,17 @@ impl<'de> Visitor<'de> for FieldVisitor {
     }
 }
 
+/// What follows the level in a line that begins as this program writes one.
+pub(crate) fn behind_head(line: &[u8], level: LogLevel) -> &[u8] {
+    // Behind the time are the name of the level, and a quote.
+    &line[TIME_AT + TIME_BYTES + LEVEL_START.len() + level.name().len() + 1..]
+}
+
 /// The time and the level of a line that begins as this program writes one; of any other they are known only once it is read.
 pub(crate) fn head(line: &[u8]) -> Option<(&[u8], LogLevel)> {
     let (start, rest) = line.split_at_checked(TIME_AT)?;
     let (time, rest) = rest.split_at_checked(TIME_BYTES)?;
-    let rest = rest.strip_prefix(br#"","level":""#)?;
+    let rest = rest.strip_prefix(LEVEL_START)?;
     if start != br#"{"ts":""# || !is_time(time) {
         return None;
     }
@@ -175,6 +184,12 @@ pub(crate) fn head(line: &[u8]) -> Option<(&[u8], LogLevel)> {
         rest.strip_prefix(level.name().as_bytes()).is_some_and(|rest| rest.starts_with(b"\""))
     };
     Some((time, LogLevel::ALL.into_iter().find(is_of)?))
+}
+
+/// The time of a line; `None` if it is none.
+pub(crate) fn time_of_line(line: &[u8]) -> Option<DateTime<Utc>> {
+    let own = head(line).and_then(|(time, _)| own_time(time));
+    own.or_else(|| serde_json::from_slice::<Line<'_>>(line).ok().map(|line| line.at))
 }
 
 /// Whether some bytes have the form `2026-11-23T10:15:00.123Z`, so that their order is that of time.

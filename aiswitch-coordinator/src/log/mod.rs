@@ -16,6 +16,8 @@ mod follow;
 mod layer;
 mod line;
 mod needle;
+mod own;
+mod packed;
 mod pattern;
 mod query;
 mod record;

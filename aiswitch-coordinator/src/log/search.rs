@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use super::filter::{DISORDER_MAX, Filter};
 use super::query::LogQuery;
 use super::record::LogRecord;
-use super::scan::{Found, Scan, TURN_LINES, Turn};
+use super::scan::{FOUND_BYTES, Found, Scan, Turn};
 use super::segment::{Ended, LogSource};
 use crate::Home;
 use crate::error::HomeError;
@@ -23,21 +23,21 @@ const THREADS_MAX: usize = 16;
 const THREADS_PER_CORE: usize = 2;
 
 /// A line that fits, and the log that it is in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogLine {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogLine<'a> {
     /// The log.
-    pub source: LogSource,
+    pub source: &'a LogSource,
     /// The line as it stands in the log: one JSON document, without the line feed.
-    pub text: String,
+    pub text: &'a str,
 }
 
-impl LogLine {
+impl LogLine<'_> {
     /// What the line says.
     ///
     /// # Panics
-    /// The text was changed since it was found.
+    /// The text is not that of a line that was found.
     pub fn record(&self) -> LogRecord {
-        serde_json::from_str(&self.text).expect("what was found was read")
+        serde_json::from_str(self.text).expect("what was found was read")
     }
 }
 
@@ -54,18 +54,18 @@ impl LogSearch {
     /// Hands out all lines of a home that fit, merged by time, until `each` has enough.
     ///
     /// Lines that several processes wrote into one file stay in its order, which may be some seconds off. A file is never
-    /// in memory as a whole: at most 2048 lines of each log that wait to be merged, and some megabytes for each file that is read.
+    /// in memory as a whole: at most some megabytes for each of those that are read at once.
     ///
     /// # Errors
     /// A folder of logs cannot be read. A file that cannot be read is in the result, and the others are read.
     pub fn run(
         home: &Home,
         query: &LogQuery,
-        each: impl FnMut(LogLine) -> ControlFlow<()>,
+        each: impl FnMut(LogLine<'_>) -> ControlFlow<()>,
     ) -> Result<Self, HomeError> {
         let mut searched = Vec::new();
         for source in query.sources(home)? {
-            let segments = query.segments(home, &source)?;
+            let segments = query.choose(source.settled(home)?);
             searched.push((source, segments));
         }
         Ok(Self::files(searched, query, each))
@@ -75,7 +75,7 @@ impl LogSearch {
     pub(crate) fn files(
         searched: Vec<(LogSource, Vec<Ended>)>,
         query: &LogQuery,
-        mut each: impl FnMut(LogLine) -> ControlFlow<()>,
+        mut each: impl FnMut(LogLine<'_>) -> ControlFlow<()>,
     ) -> Self {
         let filter = Filter::new(query);
         let chains: Vec<Chain<'_>> = searched
@@ -113,7 +113,10 @@ struct Chain<'scope> {
 
 /// A file that is looked through.
 struct Part<'scope> {
+    /// What was found and not handed out, at the most by two turns.
     found: VecDeque<Found>,
+    /// Whether threads were asked for more since then.
+    is_followed: bool,
     state: State<'scope>,
 }
 
@@ -137,14 +140,16 @@ struct Search<'scope, 'env> {
 }
 
 impl Search<'_, '_> {
-    fn merge(&mut self, each: &mut impl FnMut(LogLine) -> ControlFlow<()>) {
+    fn merge(&mut self, each: &mut impl FnMut(LogLine<'_>) -> ControlFlow<()>) {
         let mut order = BinaryHeap::new();
         for chain in 0..self.chains.len() {
             order.extend(self.next_time(chain).map(|at| Reverse((at, chain))));
         }
         while let Some(Reverse((_, chain))) = order.pop() {
-            let Some(line) = self.take(chain) else { continue };
-            if each(line).is_break() {
+            self.start_early(chain);
+            let Chain { source, parts, .. } = &mut self.chains[chain];
+            let Some(text) = parts.front_mut().and_then(Part::next) else { continue };
+            if each(LogLine { source, text }).is_break() {
                 break;
             }
             order.extend(self.next_time(chain).map(|at| Reverse((at, chain))));
@@ -156,7 +161,7 @@ impl Search<'_, '_> {
         loop {
             let Chain { parts, waiting, passed, .. } = &mut self.chains[chain];
             match parts.front() {
-                Some(part) if !part.found.is_empty() => return part.found.front().map(|found| found.at),
+                Some(part) if part.next_time().is_some() => return part.next_time(),
                 Some(Part { state: State::Ended, .. }) => {
                     parts.pop_front();
                     *passed += 1;
@@ -170,15 +175,12 @@ impl Search<'_, '_> {
         }
     }
 
-    /// The next line of a chain.
-    fn take(&mut self, chain: usize) -> Option<LogLine> {
-        let Chain { source, parts, .. } = &mut self.chains[chain];
-        let part = parts.front_mut()?;
-        let line = LogLine { source: source.clone(), text: part.found.pop_front()?.text };
-        if part.found.len() == TURN_LINES / 2 {
+    /// Lets threads look for more lines of a chain once half of those that were found last are handed out.
+    fn start_early(&mut self, chain: usize) {
+        let Some(part) = self.chains[chain].parts.front_mut() else { return };
+        if part.is_short() && !std::mem::replace(&mut part.is_followed, true) {
             self.start(chain);
         }
-        Some(line)
     }
 
     /// Lets threads look for more, first for this chain, then for those lines that are asked for next.
@@ -200,7 +202,7 @@ impl Search<'_, '_> {
         if depth == parts.len() {
             parts.extend(waiting.pop_front().map(Part::new));
         }
-        let Some(part) = parts.get_mut(depth).filter(|part| part.found.len() <= TURN_LINES / 2) else {
+        let Some(part) = parts.get_mut(depth).filter(|part| part.is_short()) else {
             return;
         };
         part.state = match std::mem::replace(&mut part.state, State::Ended) {
@@ -223,7 +225,8 @@ impl Search<'_, '_> {
         let part = &mut parts[number - *passed];
         let State::Running(thread) = std::mem::replace(&mut part.state, State::Ended) else { return };
         let (scan, turn, read) = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        part.found.extend(turn.found);
+        part.found.push_back(turn.found);
+        part.is_followed = false;
         self.result.damaged += turn.damaged;
         if let Err(error) = read {
             self.result.unreadable.push(HomeError::io("read", scan.path())(error));
@@ -238,8 +241,8 @@ impl Chain<'_> {
     /// The chains of one log: one, unless the clock was set back.
     fn all(source: &LogSource, segments: Vec<Ended>, filter: &Filter<'_>) -> Vec<Self> {
         let mut chains: Vec<(Self, Option<DateTime<Utc>>)> = Vec::new();
-        for Ended { segment, last } in segments {
-            let first = segment.first;
+        for ended in segments {
+            let first = ended.segment.first;
             let follows = |reach: Option<DateTime<Utc>>| {
                 reach.zip(first).is_none_or(|(reach, first)| reach - first <= DISORDER_MAX)
             };
@@ -248,8 +251,8 @@ impl Chain<'_> {
                 let (waiting, parts) = (VecDeque::new(), VecDeque::new());
                 chains.push((Self { source: source.clone(), waiting, parts, passed: 0 }, None));
             }
-            chains[index].0.waiting.extend(Scan::all(&segment, filter));
-            chains[index].1 = last;
+            chains[index].0.waiting.extend(Scan::all(&ended, filter));
+            chains[index].1 = ended.last;
         }
         chains.into_iter().map(|(chain, _)| chain).collect()
     }
@@ -257,6 +260,24 @@ impl Chain<'_> {
 
 impl Part<'_> {
     fn new(scan: Scan) -> Self {
-        Self { found: VecDeque::new(), state: State::Paused(Box::new(scan)) }
+        Self { found: VecDeque::new(), is_followed: false, state: State::Paused(Box::new(scan)) }
+    }
+
+    /// Whether little is left of what was found.
+    fn is_short(&self) -> bool {
+        self.found.iter().map(Found::bytes_left).sum::<usize>() <= FOUND_BYTES / 2
+    }
+
+    /// The time of the next line that was found.
+    fn next_time(&self) -> Option<DateTime<Utc>> {
+        self.found.iter().find_map(Found::next_time)
+    }
+
+    /// The next line that was found.
+    fn next(&mut self) -> Option<&str> {
+        while self.found.front()?.next_time().is_none() {
+            self.found.pop_front();
+        }
+        self.found.front_mut()?.next()
     }
 }

@@ -28,29 +28,28 @@ pub(crate) struct Stretch {
 
 impl Stretch {
     /// The parts of a file of this length that can have a line that fits, in their order.
-    pub(crate) fn all(file: File, length: u64, filter: &Filter<'_>) -> io::Result<Vec<Self>> {
+    pub(crate) fn all(file: &Arc<File>, length: u64, filter: &Filter<'_>) -> io::Result<Vec<Self>> {
         // One line whose time is wrong misleads neither search: it only makes the part larger.
         let start = match filter.start() {
             Some(start) => {
                 let is_before = |latest: &[u8]| latest < start.as_bytes();
-                halve(&file, 0..length, |lines| times(lines).max().is_some_and(is_before))?.start
+                halve(file, 0..length, |lines| times(lines).max().is_some_and(is_before))?.start
             }
             None => 0,
         };
         let end = match filter.end() {
             Some(end) => {
                 let is_behind = |earliest: &[u8]| earliest >= end.as_bytes();
-                let found = halve(&file, start..length, |lines| !times(lines).min().is_some_and(is_behind))?;
-                next_line(&file, found.end)?.min(length)
+                let found = halve(file, start..length, |lines| !times(lines).min().is_some_and(is_behind))?;
+                next_line(file, found.end)?.min(length)
             }
             None => length,
         };
-        let file = Arc::new(file);
         let mut stretches = Vec::new();
-        let mut at = next_line(&file, start)?;
+        let mut at = next_line(file, start)?;
         while at < end {
             let stop =
-                if end - at > STRETCH_BYTES { next_line(&file, at + STRETCH_BYTES)?.min(end) } else { end };
+                if end - at > STRETCH_BYTES { next_line(file, at + STRETCH_BYTES)?.min(end) } else { end };
             stretches.push(Self { file: file.clone(), at, end: stop });
             at = stop;
         }
