@@ -4,7 +4,7 @@ use chrono::{DateTime, Datelike, SubsecRound, TimeDelta, Utc};
 use memchr::{memchr, memchr_iter, memrchr};
 use regex::bytes::Regex;
 
-use super::line::{Line, behind_head, head, own_time};
+use super::line::{Line, behind_head, head, time_of_form};
 use super::needle::Needle;
 use super::own::is_own_rest;
 use super::query::LogQuery;
@@ -90,7 +90,7 @@ impl<'a> Filter<'a> {
             if self.is_of_head
                 && is_own_rest(behind_head(line, level))
                 && let Ok(text) = std::str::from_utf8(line)
-                && let Some(at) = own_time(time)
+                && let Some(at) = time_of_form(time)
             {
                 return Judgement::Fits { at, text };
             }

@@ -220,64 +220,39 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
 }
 
 /// Reads some frames of a file; behind one that cannot be unpacked it goes on with the next.
-#[derive(Debug)]
 pub(crate) struct FrameReader {
     path: PathBuf,
     left: VecDeque<Frame>,
     /// What unpacks, with the file; made with the first frame.
-    open: Option<Open>,
-    /// What was unpacked, read up to a place.
-    bytes: Vec<u8>,
-    passed: usize,
-}
-
-struct Open {
-    file: File,
-    decompressor: Decompressor<'static>,
-}
-
-impl std::fmt::Debug for Open {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Open").field("file", &self.file).finish_non_exhaustive()
-    }
+    open: Option<(File, Decompressor<'static>)>,
+    /// What is unpacked.
+    packed: Vec<u8>,
 }
 
 impl FrameReader {
     pub(crate) fn new(path: &Path, frames: &[Frame]) -> Self {
-        let left = frames.iter().copied().collect();
-        Self { path: path.to_owned(), left, open: None, bytes: Vec::new(), passed: 0 }
+        Self { path: path.to_owned(), left: frames.iter().copied().collect(), open: None, packed: Vec::new() }
     }
 
-    fn unpack(&mut self, frame: &Frame) -> io::Result<()> {
-        (self.passed, self.bytes) = (0, Vec::new());
+    /// Unpacks the next frame in place of what the bytes were; `false` behind the last one.
+    pub(crate) fn next(&mut self, bytes: &mut Vec<u8>) -> io::Result<bool> {
+        bytes.clear();
+        let Some(frame) = self.left.pop_front() else { return Ok(false) };
         if self.open.is_none() {
             // A file that is not there has no next frame.
             let left = std::mem::take(&mut self.left);
-            self.open = Some(Open { file: File::open(&self.path)?, decompressor: Decompressor::new()? });
+            self.open = Some((File::open(&self.path)?, Decompressor::new()?));
             self.left = left;
         }
-        let Open { file, decompressor } = self.open.as_mut().expect("it was opened");
-        let mut packed = vec![0; frame.packed_bytes as usize];
-        file.read_exact_at(&mut packed, frame.at)?;
-        let mut bytes = Vec::with_capacity(frame.whole_bytes as usize);
-        decompressor.decompress_to_buffer(&packed, &mut bytes).map_err(|error| {
+        let (file, decompressor) = self.open.as_mut().expect("it was opened");
+        self.packed.resize(frame.packed_bytes as usize, 0);
+        file.read_exact_at(&mut self.packed, frame.at)?;
+        bytes.reserve(frame.whole_bytes as usize);
+        decompressor.decompress_to_buffer(&self.packed, bytes).map_err(|error| {
+            bytes.clear();
             let text = format!("what is packed from byte {} on is damaged: {error}", frame.at);
             io::Error::new(ErrorKind::InvalidData, text)
         })?;
-        self.bytes = bytes;
-        Ok(())
-    }
-}
-
-impl Read for FrameReader {
-    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        while self.passed == self.bytes.len() {
-            let Some(frame) = self.left.pop_front() else { return Ok(0) };
-            self.unpack(&frame)?;
-        }
-        let count = to.len().min(self.bytes.len() - self.passed);
-        to[..count].copy_from_slice(&self.bytes[self.passed..self.passed + count]);
-        self.passed += count;
-        Ok(count)
+        Ok(true)
     }
 }

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use memchr::{memchr, memrchr};
 
 use super::filter::{Filter, Judgement};
-use super::packed::{Frame, FrameReader};
+use super::packed::{FRAME_BYTES, Frame, FrameReader};
 use super::segment::{Ended, Form, Segment, Written};
 use super::stretch::Stretch;
 
@@ -24,7 +24,7 @@ const SCAN_FRAMES: usize = 8;
 const TURN_BYTES: usize = 8 * 1024 * 1024;
 
 /// How much is found in one turn, in bytes; it may be a line more.
-pub(crate) const FOUND_BYTES: usize = 1024 * 1024;
+pub(crate) const FOUND_BYTES: usize = 256 * 1024;
 
 /// Lines that fit, in the order of their file.
 #[derive(Debug, Default)]
@@ -41,6 +41,13 @@ impl Found {
     fn push(&mut self, at: DateTime<Utc>, text: &str) {
         self.texts.push_str(text);
         self.lines.push((at, self.texts.len()));
+    }
+
+    /// Makes it as it was at first; what it took stays reserved.
+    pub(crate) fn clear(&mut self) {
+        self.texts.clear();
+        self.lines.clear();
+        self.passed = (0, 0);
     }
 
     /// How many bytes were not handed out.
@@ -138,17 +145,20 @@ impl Scan {
         &self.segment.path
     }
 
-    /// Looks through the next piece; what was found is handed out also if the file cannot be read on.
-    pub(crate) fn turn(&mut self, filter: &Filter<'_>) -> (Turn, io::Result<()>) {
-        let (mut turn, mut bytes) = (Turn::default(), 0);
+    /// What is read into; another scan may use it once this one has ended.
+    pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.block.bytes
+    }
+
+    /// Looks through the next piece, and adds what it finds; that is handed out also if the file cannot be read on.
+    pub(crate) fn turn(&mut self, filter: &Filter<'_>, found: Found) -> (Turn, io::Result<()>) {
+        let (mut turn, mut bytes) = (Turn { found, ..Turn::default() }, 0);
         while !turn.is_end && bytes < TURN_BYTES && turn.found.bytes_left() < FOUND_BYTES {
             if self.block.start == self.block.whole {
                 match self.read(filter, &mut turn) {
                     Ok(count) => bytes += count,
                     Err(error) => {
                         turn.is_end = !matches!(self.reader, Some(Reader::Frames(_)));
-                        // What was read of a line has no end.
-                        self.block.filled = self.block.whole;
                         return (turn, Err(error));
                     }
                 }
@@ -164,10 +174,9 @@ impl Scan {
             Some(reader) => reader,
             none => none.insert(Reader::Stream(open(&self.segment)?)),
         };
-        self.block.bytes.resize(BLOCK_BYTES, 0);
         let count = match reader {
             Reader::Stream(reader) => self.block.fill(reader, turn)?,
-            Reader::Frames(reader) => self.block.fill(reader, turn)?,
+            Reader::Frames(reader) => self.block.fill_frame(reader, turn)?,
         };
         if turn.is_end && self.segment.form != Form::Written && !self.block.is_within {
             // What is put away is not written on: half a line stays half, and the last one may have no line feed.
@@ -213,6 +222,7 @@ impl Block {
 
     /// Reads until there is a whole line, or the file has ended; how many bytes were read.
     fn fill(&mut self, reader: &mut impl Read, turn: &mut Turn) -> io::Result<usize> {
+        self.bytes.resize(BLOCK_BYTES, 0);
         self.bytes.copy_within(self.whole..self.filled, 0);
         self.filled -= self.whole;
         (self.start, self.whole) = (0, 0);
@@ -239,6 +249,23 @@ impl Block {
             self.start = memchr(b'\n', &self.bytes[..self.whole]).map_or(self.whole, |end| end + 1);
         }
         Ok(bytes)
+    }
+
+    /// Unpacks the next frame, which has whole lines; how many bytes it has.
+    fn fill_frame(&mut self, reader: &mut FrameReader, turn: &mut Turn) -> io::Result<usize> {
+        (self.start, self.whole, self.filled) = (0, 0, 0);
+        turn.is_end = !reader.next(&mut self.bytes)?;
+        let first_end = memchr(b'\n', &self.bytes);
+        if first_end.is_none() && self.bytes.len() >= FRAME_BYTES {
+            // A line for which a frame is too small is none that this program wrote.
+            turn.damaged += u64::from(!std::mem::replace(&mut self.is_within, true));
+            return Ok(self.bytes.len());
+        }
+        (self.whole, self.filled) = (self.bytes.len(), self.bytes.len());
+        if std::mem::take(&mut self.is_within) {
+            self.start = first_end.map_or(self.whole, |end| end + 1);
+        }
+        Ok(self.filled)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -12,8 +12,11 @@ use super::filter::Filter;
 use super::line::times;
 use super::record::LOG_LINE_BYTES_MAX;
 
-/// How much a thread looks through, in bytes.
-const STRETCH_BYTES: u64 = 2 * 1024 * 1024;
+/// How much a thread looks through, in bytes: the more, the more there is to look through.
+const STRETCH_BYTES: RangeInclusive<u64> = 256 * 1024..=2 * 1024 * 1024;
+
+/// How many parts are made of what is small.
+const STRETCHES: u64 = 32;
 
 /// How near to a time a search comes, in bytes.
 const NEAR_BYTES: u64 = 256 * 1024;
@@ -47,9 +50,9 @@ impl Stretch {
         };
         let mut stretches = Vec::new();
         let mut at = next_line(file, start)?;
+        let bytes = (end.saturating_sub(at) / STRETCHES).clamp(*STRETCH_BYTES.start(), *STRETCH_BYTES.end());
         while at < end {
-            let stop =
-                if end - at > STRETCH_BYTES { next_line(file, at + STRETCH_BYTES)?.min(end) } else { end };
+            let stop = if end - at > bytes { next_line(file, at + bytes)?.min(end) } else { end };
             stretches.push(Self { file: file.clone(), at, end: stop });
             at = stop;
         }
