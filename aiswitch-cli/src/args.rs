@@ -11,6 +11,7 @@ mod echo;
 mod env;
 mod locks;
 mod logs;
+mod mcp;
 mod metrics;
 mod presets;
 mod python;
@@ -27,12 +28,13 @@ pub(crate) use echo::{Crash, EchoArgs};
 pub(crate) use env::{EnvSwitchArgs, EnvTarget, EnvVerb, TurnArgs};
 pub(crate) use locks::{LocksRunArgs, LocksVerb};
 pub(crate) use logs::{LogSearchArgs, LogsArgs};
+pub(crate) use mcp::McpArgs;
 pub(crate) use metrics::{MetricsArgs, MetricsFormat, MetricsSpan, MetricsVerb};
 pub(crate) use presets::{PresetChange, PresetExport, PresetImport, PresetVerb, Tool};
 pub(crate) use python::PythonVerb;
 pub(crate) use quota::{QuotaSet, QuotaTarget, QuotaVerb};
 pub(crate) use report::ReportArgs;
-pub(crate) use run::{OutputFormat, RunArgs};
+pub(crate) use run::{HowJoined, OutputFormat, RunArgs, as_judge};
 pub(crate) use secrets::SecretsVerb;
 pub(crate) use shell::{ShellName, ShellVerb};
 pub(crate) use tokens::{SummaryArgs, Timeframe, TokensArgs, TokensBy, TokensVerb};
@@ -59,6 +61,16 @@ pub(crate) struct Args {
     /// What to do.
     #[command(subcommand)]
     pub(crate) verb: Verb,
+}
+
+impl RunArgs {
+    /// Those of a command line that says nothing.
+    pub(crate) fn plain() -> Self {
+        match Args::try_parse_from(["aiswitch", "run"]).map(|args| args.verb) {
+            Ok(Verb::Run(run)) => *run,
+            other => unreachable!("`run` needs no arguments: {other:?}"),
+        }
+    }
 }
 
 /// What goes with every verb.
@@ -96,6 +108,14 @@ pub(crate) enum Verb {
         #[arg(default_value = "last")]
         run: String,
     },
+    /// List the agents that work now, in all runs of this home
+    Ps,
+    /// Stop a run that goes on in another process, and wait for its end
+    ///
+    /// Its agents are asked to stop, as Ctrl-C in its terminal does; its report says so.
+    Cancel(RunWait),
+    /// Wait for the end of a run, print its answer and exit as it did
+    Wait(RunWait),
     /// Print what happened: in one run, or over all runs and agents, merged by time
     ///
     /// Without a RUN the logs of all runs are searched. TIME is `10m`, `2h` or `3d` ago, a date such as 2026-11-23, a local
@@ -172,6 +192,12 @@ pub(crate) enum Verb {
         #[arg(long)]
         fix: bool,
     },
+    /// Serve the Model Context Protocol on stdin and stdout: other programs' models ask agents as `run` does
+    ///
+    /// Its tools are `run`, `agents` and `result`. A client names agents, models and limits; presets are those that agents are
+    /// bound to, and `yolo` is not to be had. When the client goes away, its runs are stopped. Claude Code, for one, has it
+    /// with: claude mcp add aiswitch -- aiswitch mcp
+    Mcp(McpArgs),
     /// Print a JSON Schema
     Schema {
         /// What the schema is of
@@ -192,6 +218,16 @@ pub(crate) enum Verb {
     /// The built-in echo agent: an adapter that speaks the aiswitch protocol on stdin and stdout
     #[command(name = "__echo", hide = true)]
     Echo(EchoArgs),
+}
+
+/// A run that goes on, and how long its end is waited for.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunWait {
+    /// A run's id, the start of one, or `last`
+    pub(crate) run: String,
+    /// How long to wait for its end: 90s, 10m, 1h [default: no limit]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
+    pub(crate) timeout: Option<SpecDuration>,
 }
 
 /// What is to be removed.
@@ -259,4 +295,10 @@ pub(crate) enum Document {
     Project,
     /// What `env history --json` prints
     EnvHistory,
+    /// What `report --json` prints: the report over a time
+    PeriodReport,
+    /// What `tokens --json` prints
+    Tokens,
+    /// What `metrics --json` and `metrics query --json` print
+    Metrics,
 }

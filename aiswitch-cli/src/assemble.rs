@@ -80,7 +80,7 @@ pub(crate) fn run(
         .with_alerts(config.alerts.clone())
         .with_caller(Caller::actor(), Channel::CommandLine);
     let mut presets_from = Vec::new();
-    for pick in picks {
+    for pick in picks.iter().chain(&args.judge) {
         let mut spec = spec(&config, &pick.agent)?;
         spec.sandbox = args.sandbox.unwrap_or(spec.sandbox);
         if spec.profile(pick.agent.clone()).command.is_empty() {
@@ -105,6 +105,10 @@ pub(crate) fn run(
             coordinator = coordinator.with_agent(spec.build(id));
         }
     }
+    if args.judge.is_some() {
+        // The last of them, once.
+        plan.judge = plan.agents.pop();
+    }
     let keys = keys_of_plan(&plan, &config, (home, caller))?;
     let coordinator = coordinator.with_presets(config.presets).with_keys(keys);
     Ok(Parts { coordinator, plan, presets_from })
@@ -120,7 +124,7 @@ fn plan(args: &RunArgs, prompt: String, config: &Config) -> Result<Plan, Error> 
         idle_timeout: args.idle_timeout.or(config.coordination.idle_timeout).map(|time| time.0),
         on_failure: args.on_failure,
         replay: if args.idempotent { Replay::Idempotent } else { Replay::Never },
-        aggregate: args.aggregate,
+        aggregate: args.aggregate.into(),
         locks: args.locks.clone(),
         budget: args.budget_usd,
         ..Plan::new(prompt, cwd(args)?)
@@ -151,10 +155,10 @@ pub(crate) fn unbound(
 /// The keys that a run needs.
 fn keys_of_plan(plan: &Plan, config: &Config, (home, caller): (&Home, &Caller)) -> Result<DataKeys, Error> {
     let vault = Vault::new(home, caller);
-    if plan.agents.iter().filter_map(|agent| agent.snapshot.as_ref()).any(EnvSnapshot::is_encrypted) {
+    if plan.assignments().filter_map(|agent| agent.snapshot.as_ref()).any(EnvSnapshot::is_encrypted) {
         return vault.keys();
     }
-    let of_now = plan.agents.iter().filter(|agent| agent.snapshot.is_none());
+    let of_now = plan.assignments().filter(|agent| agent.snapshot.is_none());
     vault.keys_for(&config.presets, of_now.filter_map(|agent| agent.preset.as_ref()))
 }
 

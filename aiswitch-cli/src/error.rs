@@ -1,15 +1,18 @@
 //! What ends the command before it did what it was asked to: the message, its causes, and what to do next.
 
+mod hints;
 mod switch;
+mod tool;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitStatus;
+use std::time::Duration;
 
 pub(crate) use aiswitch_coordinator::chain;
 use aiswitch_coordinator::{
-    AgentId, FileFault, HomeError, PROMPT_BYTES_MAX, Preset, PresetName, RunError, RunId, nearest,
+    AgentId, HomeError, PROMPT_BYTES_MAX, Preset, PresetName, RunError, RunId, RunState, nearest,
 };
 use aiswitch_env::{EnvError, SECRET_BYTES_MIN};
 use aiswitch_lock::{LockError, rusqlite};
@@ -19,13 +22,18 @@ use aiswitch_tokens::UsageError;
 use crate::config::ConfigError;
 use crate::exit::Code;
 use crate::pick::PickError;
+use hints::{env_hint, lock_code, lock_hint, run_hint, unsafe_hint};
 pub(crate) use switch::Because;
+pub(crate) use tool::ToolError;
 
 /// What to do about an action that only the operator may do.
 const OPERATOR_HINT: &str = "no agent may do it, nor what an agent starts; do it at a terminal of your own";
 
 /// What to do about a prompt that is too long.
 const PROMPT_HINT: &str = "name a file in the prompt, which agents can read themselves";
+
+/// What to do about a preset that is not there.
+const PRESETS_HINT: &str = "aiswitch preset list shows those that are there";
 
 /// What to do about an audit log that is broken.
 const AUDIT_HINT: &str = "see aiswitch audit verify; move the folder `audit` away to begin a new log";
@@ -205,6 +213,12 @@ pub(crate) enum Error {
     PresetInUse { name: PresetName, child: PresetName },
     #[error("the caller's environment has no variable `{name}`")]
     NotSet { name: String },
+    #[error("run `{run}` has ended: {status}")]
+    RunEnded { run: RunId, status: RunState },
+    #[error("run `{run}` ended before it began: its locks or its quota could not be had")]
+    RunNeverBegan { run: RunId },
+    #[error("run `{run}` goes on after {time:?}")]
+    GoesOn { run: RunId, time: Duration },
     #[error("`{program}` cannot be started")]
     NotStarted {
         program: String,
@@ -221,7 +235,7 @@ pub(crate) enum Error {
         #[source]
         source: LockError,
     },
-    #[error("a look at an agent broke off")]
+    #[error("a look at an agent, or at what a run needs, broke off")]
     Panicked {
         #[source]
         source: tokio::task::JoinError,
@@ -262,6 +276,13 @@ pub(crate) enum Error {
         #[source]
         source: io::Error,
     },
+    #[error("the connection to the client broke")]
+    Client {
+        #[source]
+        source: aiswitch_rpc::ConnectionError,
+    },
+    #[error(transparent)]
+    Tool(#[from] ToolError),
     #[error("the echo agent's connection broke")]
     Echo {
         #[source]
@@ -297,12 +318,15 @@ impl Error {
             Self::Command { .. } => Code::NotRunnable,
             Self::Killed { code } | Self::EditBrokenOff { code } | Self::NotMoved { code, .. } => *code,
             Self::OperatorOnly { .. } => Code::Denied,
+            Self::GoesOn { .. } => Code::TimedOut,
             Self::Home(HomeError::Unsafe { .. }) => Code::Usage,
             Self::Stdout { .. }
             | Self::Signals { .. }
             | Self::Runtime { .. }
             | Self::NoOutput { .. }
             | Self::NoReport { .. }
+            | Self::RunEnded { .. }
+            | Self::RunNeverBegan { .. }
             | Self::Panicked { .. }
             | Self::Unaudited { .. }
             | Self::EditorFailed { .. }
@@ -310,6 +334,7 @@ impl Error {
             | Self::Home(_)
             | Self::Unreadable { .. }
             | Self::Unwritable { .. }
+            | Self::Client { .. }
             | Self::Echo { .. } => Code::Failed,
             _ => Code::Usage,
         }
@@ -322,6 +347,7 @@ impl Error {
             Self::Run(error) => run_hint(error),
             Self::Environment(error) => env_hint(error),
             Self::Lock(error) => lock_hint(error),
+            Self::Tool(error) => error.hint(),
             Self::NotMoved { hint, .. } => hint.clone(),
             Self::NoTranscripts { .. } => Some("name their folder with --claude DIR or --codex DIR".into()),
             Self::NoCgroup { .. } => Some(
@@ -372,18 +398,29 @@ impl Error {
                 Some(format!("remove `{child}` first, or let it extend another"))
             }
             Self::UnknownPreset { nearest: Some(near), .. } => Some(format!("did you mean `{near}`?")),
+            Self::UnknownPreset { .. } => Some(PRESETS_HINT.into()),
             Self::PresetShape { .. } => {
                 Some("give each preset a line of its own, or change it by hand".into())
             }
             Self::NoSecrets => Some("run it where the variables that presets name are set".into()),
             Self::NoOutput { agents, .. } if agents.is_empty() => None,
             Self::NoOutput { agents, .. } => Some(format!("its agents: {}", agents.join(", "))),
+            _ => self.kept_hint().or_else(|| self.shell_hint()),
+        }
+    }
+
+    /// What to do next about a run that is kept, or not.
+    fn kept_hint(&self) -> Option<String> {
+        match self {
+            Self::Home(HomeError::NoRuns) => Some("aiswitch run \"what to do\" makes one".into()),
+            Self::RunEnded { run, .. } => Some(format!("its answer: aiswitch result {run}")),
+            Self::GoesOn { run, .. } => Some(format!("what it does: aiswitch logs {run}")),
             Self::Home(HomeError::NoRun { .. } | HomeError::Ambiguous { .. }) => {
                 Some("aiswitch runs lists those that are kept".into())
             }
             Self::NoReport { run } => Some(format!("what was heard until now: aiswitch logs {run}")),
             Self::Killed { .. } => Some("what was heard until then: aiswitch logs last".into()),
-            _ => self.shell_hint(),
+            _ => None,
         }
     }
 
@@ -400,76 +437,5 @@ impl Error {
             Self::ShellBlock { .. } => Some("put that line, or take those before it out, by hand".into()),
             _ => None,
         }
-    }
-}
-
-fn run_hint(error: &RunError) -> Option<String> {
-    match error {
-        RunError::EmptyPrompt => Some("aiswitch run \"what to do\"; or --file FILE; or pipe it in".into()),
-        RunError::DuplicateAgent { name } => {
-            Some(format!("give one another name: -a other={name}; or two of a kind: -a {name}*2"))
-        }
-        RunError::NoAgents => Some("aiswitch agents list shows who could be asked".into()),
-        RunError::TooManyAgents { .. } => Some("split the work into several runs".into()),
-        RunError::PromptTooLong { .. } => Some(PROMPT_HINT.into()),
-        RunError::UnknownPreset { nearest: Some(near), .. } => Some(format!("did you mean `{near}`?")),
-        RunError::UnknownPreset { .. } => {
-            Some("presets stand in config/presets.yaml of the home folder".into())
-        }
-        RunError::Cwd { .. } | RunError::CwdNotUtf8 { .. } => Some("name another folder with -C DIR".into()),
-        RunError::OperatorOnly { .. } => Some(OPERATOR_HINT.into()),
-        RunError::Audit { source: HomeError::AuditBroken { .. } } => Some(AUDIT_HINT.into()),
-        RunError::Home { .. } => Some("make it writable, or point --home or AISWITCH_HOME elsewhere".into()),
-        RunError::Env(error) => env_hint(error),
-        RunError::Lock(error) => lock_hint(error),
-        RunError::StateLock { .. } => Some("give the lock another name".into()),
-        _ => None,
-    }
-}
-
-/// What to do about a file that others could change.
-fn unsafe_hint(path: &Path, fault: FileFault) -> String {
-    match fault {
-        FileFault::Link => {
-            "aiswitch doctor --fix follows no link: put the file or folder itself in its place".into()
-        }
-        FileFault::Foreign { .. } => {
-            format!("make it your own, or remove it: chown \"$USER\" {}", path.display())
-        }
-        FileFault::Readable { .. } => format!("chmod 600 {}", path.display()),
-        _ => "aiswitch doctor --fix closes it".into(),
-    }
-}
-
-fn lock_code(error: &LockError) -> Code {
-    match error {
-        LockError::Timeout { .. } | LockError::Deadlock { .. } | LockError::WouldDeadlock { .. } => {
-            Code::LockBusy
-        }
-        _ => Code::Usage,
-    }
-}
-
-fn lock_hint(error: &LockError) -> Option<String> {
-    match error {
-        LockError::Timeout { .. } => {
-            Some("wait longer with --lock-timeout TIME; aiswitch locks list shows all locks".into())
-        }
-        LockError::Io { .. } => Some("make it writable, or point --home or AISWITCH_HOME elsewhere".into()),
-        _ => None,
-    }
-}
-
-fn env_hint(error: &EnvError) -> Option<String> {
-    match error {
-        EnvError::ClearSecret { preset, name } => {
-            Some(format!("encrypt it: aiswitch secrets set {preset} {name}; or write env:NAME or file:PATH"))
-        }
-        EnvError::SealRefused { preset, name } | EnvError::SealDamaged { preset, name } => {
-            Some(format!("if that was meant, set it anew: aiswitch secrets set {preset} {name}"))
-        }
-        EnvError::NoKey { .. } => Some("aiswitch secrets doctor says what is missing".into()),
-        EnvError::MissingAmbient { wanted, .. } => Some(format!("export {wanted}=…")),
-        _ => None,
     }
 }

@@ -34,6 +34,8 @@ pub(crate) enum PickError {
     NoModel,
     #[error("`{count}` is not a number of agents from 1 to {AGENTS_MAX}")]
     Count { count: String },
+    #[error("one agent judges, not several")]
+    SeveralJudges,
 }
 
 impl FromStr for Pick {

@@ -16,7 +16,7 @@ use crate::{AlertReport, RunId, chain};
 /// How many run at once.
 const AT_ONCE_MAX: usize = 4;
 
-/// How many wait for that; further alerts are told to no command, which the run warns of.
+/// How many wait for that; further ones are told later, which the run warns of.
 const WAITING_MAX: usize = 100;
 
 /// How long one may run, and how long a run that ends waits for all of them.
@@ -37,12 +37,21 @@ pub(crate) struct CommandPlace {
     pub(crate) guard: Option<Guard>,
 }
 
+/// How a program ended that was told of an alert.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// What the caller knows the telling by.
+    pub(crate) telling: u64,
+    /// Why it was not told, if it was not.
+    pub(crate) problem: Option<String>,
+}
+
 /// The programs that are told of alerts. Dropping it kills them.
 #[derive(Debug)]
 pub(crate) struct Commands {
     place: CommandPlace,
-    running: JoinSet<Option<String>>,
-    waiting: VecDeque<(Vec<String>, AlertReport)>,
+    running: JoinSet<Ended>,
+    waiting: VecDeque<(u64, Vec<String>, AlertReport)>,
     /// How many were started, which tells their marks apart.
     started: u64,
 }
@@ -53,31 +62,32 @@ impl Commands {
     }
 
     /// Has a program told of an alert, now or when others have ended; a problem when too many wait.
-    pub(crate) fn add(&mut self, argv: Vec<String>, alert: AlertReport) -> Option<String> {
+    pub(crate) fn add(&mut self, telling: u64, argv: Vec<String>, alert: AlertReport) -> Option<String> {
         if self.waiting.len() == WAITING_MAX {
             return Some(format!(
-                "more than {WAITING_MAX} alerts wait for their commands; others are not told to any"
+                "more than {WAITING_MAX} alerts wait for their commands; others are told to them later"
             ));
         }
-        self.waiting.push_back((argv, alert));
+        self.waiting.push_back((telling, argv, alert));
         self.start_more();
         None
     }
 
     fn start_more(&mut self) {
         while self.running.len() < AT_ONCE_MAX
-            && let Some((argv, alert)) = self.waiting.pop_front()
+            && let Some((telling, argv, alert)) = self.waiting.pop_front()
         {
             self.started += 1;
-            self.running.spawn(tell(self.place.clone(), self.started, argv, alert));
+            let told = tell(self.place.clone(), self.started, argv, alert);
+            self.running.spawn(async move { Ended { telling, problem: told.await } });
         }
     }
 
-    /// Waits for the end of one, and starts what waits; a problem where it was not told. `None` when none runs.
+    /// Waits for the end of one, and starts what waits. `None` when none runs.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
-    pub(crate) async fn ended(&mut self) -> Option<Result<Option<String>, JoinError>> {
+    pub(crate) async fn ended(&mut self) -> Option<Result<Ended, JoinError>> {
         let ended = self.running.join_next().await?;
         self.start_more();
         Some(ended)

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use aiswitch_metrics::{ALERT_SPAN_MAX, AlertCondition, AlertRule, AlertRuleError, Source};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
 
@@ -125,6 +125,7 @@ impl Watch {
             action: self.action,
             from,
             until: None,
+            told_late: false,
         }
     }
 }
@@ -151,6 +152,9 @@ pub struct AlertReport {
     pub from: DateTime<Utc>,
     /// Until when it fired; `None` while it does.
     pub until: Option<DateTime<Utc>>,
+    /// Whether it was told late, since the process that noticed it was killed before it had.
+    #[serde(default)]
+    pub told_late: bool,
 }
 
 impl AlertReport {
@@ -198,12 +202,15 @@ impl AlertReport {
 
 impl fmt::Display for AlertReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "alert `{}` ", self.rule)?;
         match self.until {
-            None => write!(f, "alert `{}` fires: {}", self.rule, self.what()),
-            Some(until) => {
-                let s = (until - self.from).as_seconds_f64();
-                write!(f, "alert `{}` is resolved after {s:.1} s: {}", self.rule, self.what())
-            }
+            None => f.write_str("fires")?,
+            Some(until) => write!(f, "is resolved after {:.1} s", (until - self.from).as_seconds_f64())?,
         }
+        if self.told_late {
+            let at = self.until.unwrap_or(self.from);
+            write!(f, " since {}, which is told late", at.to_rfc3339_opts(SecondsFormat::Secs, true))?;
+        }
+        write!(f, ": {}", self.what())
     }
 }

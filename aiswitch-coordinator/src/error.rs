@@ -26,6 +26,15 @@ pub enum RunError {
         /// How many it may name.
         count_max: usize,
     },
+    /// Answers are to be judged or put together, and the plan names nobody who does it.
+    #[error("the answers are to be given to a judge, and nobody is named as one")]
+    NoJudge,
+    /// The plan names a judge, and joins the answers in a way that needs none.
+    #[error("agent `{name}` is the judge, and how the answers become one asks for none")]
+    IdleJudge {
+        /// The judge.
+        name: AgentId,
+    },
     /// The plan names an agent that the coordinator does not have.
     #[error("agent `{name}` is not known")]
     UnknownAgent {
@@ -242,6 +251,9 @@ pub enum HomeError {
     /// The database of runs cannot be used.
     #[error(transparent)]
     Database(Box<DatabaseError>),
+    /// A home keeps no run yet.
+    #[error("no run is kept")]
+    NoRuns,
     /// No run of this home is meant.
     #[error("no run is called `{wanted}`")]
     NoRun {

@@ -33,6 +33,7 @@ pub(crate) const FOLDER_MODE: u32 = 0o700;
 /// logs/agents/AGENT.log
 /// runs/RUN/report.json
 /// runs/RUN/events.jsonl
+/// runs/RUN/cancel              another process has asked for the end of the run
 /// runs/RUN/agents/AGENT/       stdout.log, stderr.log
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,6 +155,11 @@ impl Home {
     /// The events of one run, one JSON document a line.
     pub fn events_file(&self, run: &RunId) -> PathBuf {
         self.run_dir(run).join("events.jsonl")
+    }
+
+    /// What asks the process that does a run to cancel it, once it is there.
+    pub(crate) fn cancel_file(&self, run: &RunId) -> PathBuf {
+        self.run_dir(run).join("cancel")
     }
 
     /// What one agent printed in one run: `stdout.log` and `stderr.log`.

@@ -1,6 +1,6 @@
 //! What was measured of each agent and the machine up to now, for the view of it.
 
-use aiswitch_metrics::{Level, MetricsError, MetricsStore, Point, SampleQuery, Source};
+use aiswitch_metrics::{AgentStatus, Level, MetricsError, MetricsStore, Point, SampleQuery, Source};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
@@ -16,6 +16,9 @@ pub(crate) struct Measured {
     /// `gauge`, whose newest figure and mean say something, or `count`, whose sum does.
     kind: &'static str,
     last: f64,
+    /// What the newest figure of the metric `status` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_status: Option<String>,
     last_at: DateTime<Utc>,
     n: u64,
     sum: f64,
@@ -31,6 +34,7 @@ impl Measured {
             metric: metric.to_string(),
             kind: metric.kind().name(),
             last: summary.last,
+            last_status: AgentStatus::of_figure(metric, summary.last).map(|status| status.to_string()),
             last_at: summary.last_at(),
             n: summary.n,
             sum: summary.sum,

@@ -28,6 +28,8 @@ pub struct Plan {
     pub cwd: PathBuf,
     /// Who works, in this order.
     pub agents: Vec<Assignment>,
+    /// Who is given the answers of all others, once they have ended, where `aggregate` asks for one.
+    pub judge: Option<Assignment>,
     /// Side by side or one after the other.
     pub order: Order,
     /// What they may do; `None` is read-only when several agents share the folder, else write.
@@ -60,6 +62,7 @@ impl Plan {
             prompt: prompt.into(),
             cwd: cwd.into(),
             agents: Vec::new(),
+            judge: None,
             order: Order::default(),
             mode: None,
             timeout: None,
@@ -83,6 +86,13 @@ impl Plan {
     #[must_use]
     pub fn with_assignment(mut self, assignment: Assignment) -> Self {
         self.agents.push(assignment);
+        self
+    }
+
+    /// Sets who is given the answers of all others, for [`Aggregate::Judge`] and [`Aggregate::Synthesize`].
+    #[must_use]
+    pub fn with_judge(mut self, judge: Assignment) -> Self {
+        self.judge = Some(judge);
         self
     }
 
@@ -160,9 +170,14 @@ impl Plan {
         self
     }
 
+    /// All that are given a task, in the order in which they start: the agents, and behind them the judge.
+    pub fn assignments(&self) -> impl Iterator<Item = &Assignment> {
+        self.agents.iter().chain(&self.judge)
+    }
+
     /// What the agents may do in this plan: the mode that it names, else its default.
     pub fn effective_mode(&self) -> PermissionMode {
-        match (self.mode, self.agents.len()) {
+        match (self.mode, self.assignments().count()) {
             (Some(mode), _) => mode,
             (None, 0 | 1) => PermissionMode::Write,
             (None, _) => PermissionMode::ReadOnly,
@@ -254,4 +269,19 @@ pub enum Aggregate {
     List,
     /// The answer that was complete first.
     First,
+    /// The answer that most agents gave, word for word but for white space at its ends.
+    ///
+    /// Where no answer was given more often than every other, all are listed.
+    Vote,
+    /// The answer that the judge of the plan names as the best; where it names none, all are listed.
+    Judge,
+    /// What the judge of the plan makes of all answers; where it does not complete, all are listed.
+    Synthesize,
+}
+
+impl Aggregate {
+    /// Whether it needs an agent that is given all answers.
+    pub fn needs_judge(self) -> bool {
+        matches!(self, Self::Judge | Self::Synthesize)
+    }
 }

@@ -87,16 +87,18 @@ impl Coordinator {
         if plan.agents.is_empty() {
             return Err(RunError::NoAgents);
         }
-        if plan.agents.len() > AGENTS_MAX {
-            return Err(RunError::TooManyAgents { count: plan.agents.len(), count_max: AGENTS_MAX });
+        check_judge(plan)?;
+        let count = plan.assignments().count();
+        if count > AGENTS_MAX {
+            return Err(RunError::TooManyAgents { count, count_max: AGENTS_MAX });
         }
         check_unique(self.agents.iter().map(|agent| &agent.profile().id))?;
-        check_unique(plan.agents.iter().map(|assignment| &assignment.agent))?;
+        check_unique(plan.assignments().map(|assignment| &assignment.agent))?;
         check_locks(&plan.locks)?;
         let cwd = check_cwd(&plan.cwd)?;
         let mut warnings = Vec::new();
-        let mut agents = Vec::with_capacity(plan.agents.len());
-        for assignment in &plan.agents {
+        let mut agents = Vec::with_capacity(count);
+        for assignment in plan.assignments() {
             let ready = self.ready_agent(plan, assignment)?;
             if assignment.preset.is_none() && assignment.snapshot.is_none() {
                 warnings.extend(not_passed_on(ready.agent.profile(), &self.ambient));
@@ -192,6 +194,17 @@ fn check_unique<'a>(names: impl Iterator<Item = &'a AgentId>) -> Result<(), RunE
         }
     }
     Ok(())
+}
+
+/// There is somebody who judges where that is asked for, and only there.
+fn check_judge(plan: &Plan) -> Result<(), RunError> {
+    match &plan.judge {
+        None if plan.aggregate.needs_judge() => Err(RunError::NoJudge),
+        Some(judge) if !plan.aggregate.needs_judge() => {
+            Err(RunError::IdleJudge { name: judge.agent.clone() })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Each lock has a name that can be one, none is named twice, and none is needed by the run itself.

@@ -140,6 +140,8 @@ pub(crate) struct Run<'a, F> {
 enum Halt {
     /// The caller cancelled the run.
     Caller,
+    /// Another process asked for its end.
+    Asked,
     /// What a run in mode `yolo` does cannot be written into the audit log.
     Unaudited,
     /// The budget of the run is spent.
@@ -152,6 +154,7 @@ impl Halt {
     fn reason(&self) -> String {
         match self {
             Self::Caller => "the run was cancelled".to_owned(),
+            Self::Asked => "the run was cancelled by another process".to_owned(),
             Self::Unaudited => "the audit log cannot hold what mode `yolo` allowed".to_owned(),
             Self::Budget { budget } => format!("the budget of {budget} is spent"),
             Self::Failure { agent, outcome } => {
@@ -205,6 +208,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
             self.warn(warning);
         }
         self.begin_alerts().await;
+        self.heed_order();
         let mut look = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(EVENTS_PER_TURN);
@@ -217,6 +221,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
             tokio::select! {
                 biased;
                 _ = look.tick() => {
+                    self.heed_order();
                     self.look();
                     self.end_long_pauses();
                     self.keep_paused();
@@ -226,6 +231,7 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
                 Some(saved) = self.saves.join_next() => self.saved(saved),
                 Some(written) = self.sampling.written() => self.sampled(written),
                 Some(ended) = self.alerts.commands.ended() => self.command_ended(ended),
+                Some(settled) = self.alerts.settling.join_next() => self.settled(settled),
                 Some(written) = audited(&mut self.start.records) => self.audited(written),
                 Some(retired) = self.ends.join_next() => self.retired(retired),
                 Some(ended) = self.parts.join_next_with_id() => self.collect(ended),
@@ -339,11 +345,19 @@ impl<'a, F: FnMut(&RunEvent) + Send> Run<'a, F> {
         }
     }
 
+    /// Stops the run if another process has asked for that; see [`Runs::cancel`](crate::Runs::cancel).
+    fn heed_order(&mut self) {
+        let Some(records) = &self.start.records else { return };
+        if self.halt.is_none() && records.journal.home().cancel_file(&self.start.id).exists() {
+            self.halt(Halt::Asked);
+        }
+    }
+
     /// Stops all agents that work, and ends those that wait.
     fn halt(&mut self, halt: Halt) {
         self.stop.cancel();
         let outcome = match halt {
-            Halt::Caller | Halt::Unaudited => Outcome::Cancelled,
+            Halt::Caller | Halt::Asked | Halt::Unaudited => Outcome::Cancelled,
             Halt::Budget { .. } => Outcome::OverBudget,
             Halt::Failure { .. } => Outcome::Skipped,
         };

@@ -1,10 +1,12 @@
 //! The runs that a home keeps, for those who look back.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use crate::error::HomeError;
+use crate::home::FILE_MODE;
 use crate::run_store::{RunState, RunStore, SqliteRunStore};
 use crate::state::TASKS_KEPT_MAX;
 use crate::{AgentRecord, Home, RunEvent, RunId, RunRecordSummary, RunReport};
@@ -56,7 +58,7 @@ impl<'a> Runs<'a> {
     /// The run that is meant: `last`, a whole name, or the start of one that fits no other.
     ///
     /// # Errors
-    /// No run or several are meant, the folder of runs cannot be read, or others could change what the run has kept.
+    /// No run is kept, none or several are meant, the folder of runs cannot be read, or others could change what the run has kept.
     pub fn resolve(self, wanted: &str) -> Result<RunId, HomeError> {
         let start = if wanted == "last" { String::new() } else { wanted.to_ascii_uppercase() };
         let mut found: Vec<RunId> = self.folders()?;
@@ -73,6 +75,7 @@ impl<'a> Runs<'a> {
                     second: *second,
                 });
             }
+            [] if wanted == "last" => return Err(HomeError::NoRuns),
             _ => return Err(HomeError::NoRun { wanted: wanted.escape_default().to_string() }),
         };
         self.home.check_run(&run).map(|()| run)
@@ -87,6 +90,26 @@ impl<'a> Runs<'a> {
         let path = self.home.report_file(run);
         let text = std::fs::read_to_string(&path).map_err(HomeError::io("read", &path))?;
         serde_json::from_str(&text).map_err(|source| HomeError::Damaged { path, line: source.line(), source })
+    }
+
+    /// Asks the process that does a run to cancel it.
+    ///
+    /// That process looks every second whether it was asked, by a file in the run's folder; the run's report then says that it
+    /// was cancelled. A run that waits for locks ends once it has them. One that has ended stays as it is.
+    ///
+    /// # Errors
+    /// The file cannot be written, or others could change what the run has kept.
+    pub fn cancel(self, run: &RunId) -> Result<(), HomeError> {
+        self.home.check_run(run)?;
+        let path = self.home.cancel_file(run);
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(FILE_MODE)
+            .open(&path)
+            .map(drop)
+            .map_err(HomeError::io("write", path))
     }
 
     /// The events of a run, in order.

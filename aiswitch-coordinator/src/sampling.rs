@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aiswitch_agent::AgentId;
 use aiswitch_metrics::{
     AgentSample, AgentStatus, AlertRule, Collector, Judged, MetricsError, MetricsStore, Rejected, Sample,
     SampleBatch, Stored, forget_alerts, judge_alerts,
@@ -53,8 +54,10 @@ pub(crate) struct Written {
 }
 
 /// What was seen of an agent since its last sample.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Seen {
+    /// The agent's label.
+    agent: String,
     cpu_percents: Vec<f64>,
     newest: Option<AgentSample>,
     /// The input and output tokens that samples have told already.
@@ -62,12 +65,16 @@ struct Seen {
 }
 
 impl Seen {
+    fn of(agent: &AgentId) -> Self {
+        Self { agent: agent.to_string(), cpu_percents: Vec::new(), newest: None, told_tokens: [0; 2] }
+    }
+
     /// What one sample tells; the next begins anew.
     #[expect(clippy::cast_precision_loss, reason = "there are few looks between two samples")]
-    fn take(&mut self, agent: &str, now: DateTime<Utc>, usage: Option<Usage>) -> AgentSample {
+    fn take(&mut self, now: DateTime<Utc>, usage: Option<Usage>) -> AgentSample {
         let looks = self.cpu_percents.len() as f64;
         let cpu = self.cpu_percents.drain(..).reduce(|sum, percent| sum + percent).map(|sum| sum / looks);
-        let seen = self.newest.take().unwrap_or_else(|| AgentSample::new(agent, now));
+        let seen = self.newest.take().unwrap_or_else(|| AgentSample::new(&self.agent, now));
         let [input, output] = [
             (usage.and_then(|usage| usage.input_tokens), 0),
             (usage.and_then(|usage| usage.output_tokens), 1),
@@ -92,7 +99,7 @@ impl Sampling {
         Self {
             collector: start.collector.fresh(),
             store: start.metrics.clone(),
-            agents: start.ready.agents.iter().map(|_| Seen::default()).collect(),
+            agents: start.ready.agents.iter().map(|ready| Seen::of(ready.id())).collect(),
             every: start.sample_every,
             rules: start.alerts.iter().map(|watch| watch.rule.clone()).collect(),
             judged: Instant::now(),
@@ -103,12 +110,17 @@ impl Sampling {
         }
     }
 
+    /// The rules by which what is measured is judged.
+    pub(crate) fn rules(&self) -> Arc<[AlertRule]> {
+        Arc::clone(&self.rules)
+    }
+
     /// Looks at an agent, and says how much memory it has; `None` when there is nothing to see.
     ///
     /// The look blocks for some tens of microseconds a process.
-    pub(crate) fn look(&mut self, place: usize, agent: &str, pid: u32, now: DateTime<Utc>) -> Option<u64> {
-        let sample = self.collector.collect_agent_metrics(agent, pid, now)?;
+    pub(crate) fn look(&mut self, place: usize, pid: u32, now: DateTime<Utc>) -> Option<u64> {
         let seen = &mut self.agents[place];
+        let sample = self.collector.collect_agent_metrics(&seen.agent, pid, now)?;
         seen.cpu_percents.extend(sample.cpu_percent);
         let memory_bytes = sample.memory_bytes;
         seen.newest = Some(sample);
@@ -124,9 +136,18 @@ impl Sampling {
         is_due
     }
 
-    /// Adds the sample of an agent that works.
-    pub(crate) fn add_agent(&mut self, place: usize, agent: &str, usage: Option<Usage>, now: DateTime<Utc>) {
-        let sample = self.agents[place].take(agent, now, usage);
+    /// Adds the sample of an agent that works, or is held still.
+    pub(crate) fn add_agent(
+        &mut self,
+        place: usize,
+        usage: Option<Usage>,
+        is_paused: bool,
+        now: DateTime<Utc>,
+    ) {
+        let mut sample = self.agents[place].take(now, usage);
+        if is_paused {
+            sample.status = Some(AgentStatus::Paused);
+        }
         self.batch.add(sample.into(), std::time::Instant::now());
     }
 
@@ -141,7 +162,7 @@ impl Sampling {
             response_time_ms: Some(report.duration_ms as f64),
             error_count: Some(u64::from(report.status != Outcome::Completed)),
             task_count: Some(1),
-            ..self.agents[place].take(report.id.as_ref(), now, report.usage)
+            ..self.agents[place].take(now, report.usage)
         };
         self.batch.add(sample.into(), std::time::Instant::now());
     }

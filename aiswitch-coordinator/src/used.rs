@@ -41,7 +41,7 @@ pub(crate) fn record_of(run: RunId, plan: &Plan, report: &AgentReport) -> Option
         return None;
     }
     let at = report.ended_at.or(report.started_at)?;
-    let assignment = plan.agents.iter().find(|assignment| assignment.agent == report.id);
+    let assignment = plan.assignments().find(|assignment| assignment.agent == report.id);
     Some(UsageRecord {
         key: UsageKey { source: RUN_USAGE_SOURCE.into(), message: format!("{run}:{}", report.id) },
         at: Timestamp::from_millisecond(at.timestamp_millis()).ok()?,

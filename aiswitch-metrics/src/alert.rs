@@ -192,6 +192,7 @@ impl fmt::Display for AlertRule {
 
 /// How an alert is of one rule about one source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum AlertState {
     /// What the rule says is not so.

@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::alert_state::RuleState;
-use crate::{Alert, AlertRule, MetricsError, MetricsStore, Sample};
+use crate::alert_state::{RuleJudged, RuleState};
+use crate::{Alert, AlertRule, MetricsError, MetricsStore, Sample, Telling};
 
 /// What the names of the notes begin with; the rule's name follows.
 const BEGINNING: &str = "alert/";
@@ -11,8 +11,8 @@ const BEGINNING: &str = "alert/";
 /// What came of a judgement.
 #[derive(Debug, Default)]
 pub struct Judged {
-    /// Alerts that came to another state, each as it was right after, in their order; no other process is told the same.
-    pub changes: Vec<Alert>,
+    /// What this process is to tell, and then to [settle](settle_alerts); no other process tells the same meanwhile.
+    pub tellings: Vec<Telling>,
     /// The alerts that fire now, whoever judged them.
     pub firing: Vec<Alert>,
     /// Samples of more sources than a rule follows.
@@ -25,9 +25,10 @@ pub struct Judged {
 
 /// Judges samples and the time by rules.
 ///
-/// What is known of a rule is a note of the store, changed by one process at a time: what one has told, no other tells, and
-/// none begins anew when a process ends. Samples come in the order of their times; those that a store would not take are
-/// passed over.
+/// What is known of a rule is a note of the store, changed by one process at a time: what one tells, no other does, and none
+/// begins anew when a process ends. What is to be told stays in the note until it is settled; when that is not done within
+/// [`TOLD_WITHIN`](crate::TOLD_WITHIN), since the process was killed, the next judgement by any process has it told. Samples
+/// come in the order of their times; those that a store would not take are passed over.
 pub fn judge_alerts(
     store: &dyn MetricsStore,
     rules: &[AlertRule],
@@ -56,15 +57,43 @@ fn judge_all(
         if made.is_new {
             store.change_note(&name, &mut |note| {
                 made = judge(rule, note, (samples, now));
-                Some(serde_json::to_string(&made.state).expect("its keys are strings"))
+                Some(written(&made.state))
             })?;
         }
-        judged.changes.append(&mut made.changes);
+        judged.tellings.append(&mut made.judged.tellings);
         judged.firing.extend(made.state.alerts(rule).filter(|alert| alert.state.is_firing()));
-        judged.crowd += made.crowd;
+        judged.crowd += made.judged.crowd;
         judged.unreadable.extend(made.is_unreadable.then(|| rule.name.clone()));
     }
     Ok(())
+}
+
+/// Notes that alerts were told, and says what this process is to tell next: what waited for that.
+///
+/// # Errors
+/// The store cannot be written. What is not noted as told will be told once more.
+pub fn settle_alerts(
+    store: &dyn MetricsStore,
+    rules: &[AlertRule],
+    told: &[Alert],
+    now: DateTime<Utc>,
+) -> Result<Vec<Telling>, MetricsError> {
+    let mut tellings = Vec::new();
+    for rule in rules {
+        let of_rule: Vec<Alert> = told.iter().filter(|alert| alert.rule == rule.name).cloned().collect();
+        if of_rule.is_empty() {
+            continue;
+        }
+        let mut next = Vec::new();
+        store.change_note(&format!("{BEGINNING}{}", rule.name), &mut |note| {
+            let note = note?;
+            let Some(mut state) = read(rule, note).ok().flatten() else { return Some(note.to_owned()) };
+            next = state.settle(rule, &of_rule, now);
+            Some(written(&state))
+        })?;
+        tellings.append(&mut next);
+    }
+    Ok(tellings)
 }
 
 /// How all alerts of the rules are; nothing is changed, and nobody is told.
@@ -101,18 +130,27 @@ pub fn forget_alerts(store: &dyn MetricsStore, rules: &[AlertRule]) -> Result<()
 /// What one judgement of one rule made.
 struct Made {
     state: RuleState,
-    changes: Vec<Alert>,
-    crowd: u64,
+    judged: RuleJudged,
     is_new: bool,
     is_unreadable: bool,
 }
 
 fn judge(rule: &AlertRule, note: Option<&str>, (samples, now): (&[Sample], DateTime<Utc>)) -> Made {
-    let read: Option<Result<RuleState, _>> = note.map(serde_json::from_str);
-    let is_unreadable = matches!(read, Some(Err(_)));
-    let before = read.and_then(Result::ok).filter(|state| state.is_of(rule));
+    let known = note.map_or(Ok(None), |note| read(rule, note));
+    let is_unreadable = known.is_err();
+    let before = known.ok().flatten();
     let mut state = before.clone().unwrap_or_else(|| RuleState::new(rule));
-    let (changes, crowd) = state.judge(rule, samples, now);
+    let judged = state.judge(rule, samples, now);
     let is_new = before.as_ref() != Some(&state);
-    Made { state, changes, crowd, is_new, is_unreadable }
+    Made { state, judged, is_new, is_unreadable }
+}
+
+/// What a note knows of a rule; `None` where it is of another rule of that name.
+fn read(rule: &AlertRule, note: &str) -> Result<Option<RuleState>, serde_json::Error> {
+    let state: RuleState = serde_json::from_str(note)?;
+    Ok(Some(state).filter(|state| state.is_of(rule)))
+}
+
+fn written(state: &RuleState) -> String {
+    serde_json::to_string(state).expect("its keys are strings")
 }

@@ -5,6 +5,7 @@ use std::mem::discriminant;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::alert_untold::{Telling, Untold};
 use crate::sample::is_possible;
 use crate::store::AHEAD_MAX;
 use crate::{
@@ -43,6 +44,16 @@ pub struct Alert {
     pub warm_up_left: Option<u64>,
     /// When the newest figure came.
     pub seen_at: Option<DateTime<Utc>>,
+    /// Whether it came to fire or was resolved, and that is not told yet.
+    pub is_untold: bool,
+}
+
+/// What came of one judgement of one rule.
+#[derive(Debug)]
+pub(crate) struct RuleJudged {
+    pub(crate) tellings: Vec<Telling>,
+    /// Samples of more sources than are followed.
+    pub(crate) crowd: u64,
 }
 
 /// What is known of one rule.
@@ -51,6 +62,8 @@ pub(crate) struct RuleState {
     /// What the rule was; another one under the same name begins anew.
     rule: String,
     instances: Vec<Instance>,
+    #[serde(default, skip_serializing_if = "Untold::is_empty")]
+    untold: Untold,
 }
 
 /// What is known of one rule about one source.
@@ -72,7 +85,7 @@ struct Instance {
 impl RuleState {
     /// What is known of a rule that was never judged.
     pub(crate) fn new(rule: &AlertRule) -> Self {
-        Self { rule: rule.to_string(), instances: Vec::new() }
+        Self { rule: rule.to_string(), instances: Vec::new(), untold: Untold::default() }
     }
 
     /// Whether it is about this rule as it is now.
@@ -80,15 +93,8 @@ impl RuleState {
         self.rule == rule.to_string()
     }
 
-    /// Takes samples, which come in the order of their times, and then the time; tells each alert that came to another state.
-    ///
-    /// The second figure is how many samples were of more sources than are followed.
-    pub(crate) fn judge(
-        &mut self,
-        rule: &AlertRule,
-        samples: &[Sample],
-        now: DateTime<Utc>,
-    ) -> (Vec<Alert>, u64) {
+    /// Takes samples, which come in the order of their times, and then the time; says what the caller is to tell.
+    pub(crate) fn judge(&mut self, rule: &AlertRule, samples: &[Sample], now: DateTime<Utc>) -> RuleJudged {
         let (mut changes, mut crowd) = (Vec::new(), 0);
         if let (AlertCondition::Absent(_), Some(source)) = (rule.condition, &rule.source) {
             self.instance(source, now);
@@ -112,12 +118,24 @@ impl RuleState {
             instance.pass(rule, now, &mut changes);
         }
         self.instances.retain(|instance| rule.source.is_some() || now - instance.newest() <= UNSEEN_KEPT);
-        (changes, crowd)
+        let mut tellings = self.untold.note(changes, now);
+        tellings.extend(self.untold.take(rule, now));
+        RuleJudged { tellings, crowd }
+    }
+
+    /// Lets go of what was told, and says what the caller is to tell next.
+    pub(crate) fn settle(&mut self, rule: &AlertRule, told: &[Alert], now: DateTime<Utc>) -> Vec<Telling> {
+        self.untold.settle(told);
+        self.untold.take(rule, now)
     }
 
     /// How its alerts are.
     pub(crate) fn alerts(&self, rule: &AlertRule) -> impl Iterator<Item = Alert> {
-        self.instances.iter().map(|instance| instance.alert(rule))
+        let alert = |instance: &Instance| Alert {
+            is_untold: self.untold.is_about(instance.agent.as_deref()),
+            ..instance.alert(rule)
+        };
+        self.instances.iter().map(alert)
     }
 
     fn instance(&mut self, source: &Source, at: DateTime<Utc>) -> Option<&mut Instance> {
@@ -243,6 +261,7 @@ impl Instance {
             warm_up_left: (rule.condition == AlertCondition::Anomaly)
                 .then(|| WARM_UP_SAMPLES.saturating_sub(learnt)),
             seen_at: self.seen_at,
+            is_untold: false,
         }
     }
 }

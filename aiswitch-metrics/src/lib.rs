@@ -3,6 +3,7 @@
 mod alert;
 mod alert_notes;
 mod alert_state;
+mod alert_untold;
 mod anomaly;
 mod anomaly_view;
 mod batch;
@@ -25,8 +26,9 @@ mod system;
 pub use alert::{
     ALERT_NAME_BYTES_MAX, ALERT_SPAN_MAX, AlertCondition, AlertRule, AlertRuleError, AlertState,
 };
-pub use alert_notes::{Judged, alerts, forget_alerts, judge_alerts};
+pub use alert_notes::{Judged, alerts, forget_alerts, judge_alerts, settle_alerts};
 pub use alert_state::{ALERT_SOURCES_MAX, Alert, STALE_AFTER};
+pub use alert_untold::{TOLD_WITHIN, Telling};
 pub use anomaly::{AnomalyDetector, EVENT_SAMPLES, VALUE_MAX, Verdict, WARM_UP_SAMPLES};
 pub use batch::{BATCH_SAMPLES, BATCH_WAIT, SampleBatch, WAITING_SAMPLES_MAX};
 pub use collector::{Collector, RecordedCollector};

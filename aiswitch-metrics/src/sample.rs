@@ -54,6 +54,11 @@ impl AgentStatus {
             .map(|(status, _)| status)
             .find(|status| f64::from(status.code()).to_bits() == code.to_bits())
     }
+
+    /// The state that a figure of this metric says; `None` of every other metric.
+    pub fn of_figure(metric: &Metric, figure: f64) -> Option<Self> {
+        Self::of_code(figure).filter(|_| *metric == Metric::STATUS)
+    }
 }
 
 impl fmt::Display for AgentStatus {

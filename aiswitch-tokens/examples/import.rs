@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use aiswitch_tokens::{Import, PriceList, SqliteUsageStore, TranscriptKind};
+use aiswitch_tokens::{Import, PriceList, SqliteUsageStore, TranscriptKind, UsageQuery, UsageStore};
 use serde_json::{Value, json};
 
 /// How many files, and how many lines each has.
@@ -50,8 +50,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let tracked = import.finish()?;
     let ours = started.elapsed();
-    println!("read, priced and kept on disk: {:>4} ms, {tracked:?}", ours.as_millis());
+    println!("read, priced, kept on disk and summed up: {:>4} ms, {tracked:?}", ours.as_millis());
     println!("that is {:.2} of the plain parse", ours.as_secs_f64() / plain.as_secs_f64());
+
+    let (started, mut sums) = (Instant::now(), 0);
+    store.sums(&UsageQuery::default(), &mut |_| {
+        sums += 1;
+        true
+    })?;
+    println!("the first report over all of it: {:.1} ms, {sums} sums", started.elapsed().as_secs_f64() * 1e3);
     Ok(())
 }
 

@@ -44,8 +44,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     store.quotas()?;
     println!("opened in {:.1} ms", ms(started.elapsed()));
     let started = Instant::now();
-    store.sums(&UsageQuery::default(), &mut |_| true)?;
-    println!("summed up, which the first report after an import does: {:.0} ms", ms(started.elapsed()));
+    store.sum_up()?;
+    println!("summed up, which an import does at its end: {:.0} ms", ms(started.elapsed()));
 
     let zone = TimeZone::get("Europe/Berlin")?;
     let period = |period| GroupBy::Period(period, zone.clone());

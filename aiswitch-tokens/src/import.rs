@@ -47,12 +47,14 @@ impl<'a> Import<'a> {
         written.map(|()| count)
     }
 
-    /// Writes what is left, and tells what became of all of it.
+    /// Writes what is left, sums it up, and tells what became of all of it.
     ///
     /// # Errors
     /// The store cannot be written.
     pub fn finish(mut self) -> Result<Tracked, UsageError> {
         self.write()?;
+        // Once at the end: the requests of an hour come in several batches.
+        self.store.sum_up()?;
         Ok(self.tracked)
     }
 

@@ -155,16 +155,21 @@ impl UsageStore for SqliteUsageStore {
             let before = UsageQuery { until: Some(stamp(start_ms)), ..query.clone() };
             self.records(&before, &mut one)?;
         }
-        let database = self.database.get()?;
-        if database.read(sums::is_stale)? {
-            database.write(sums::refresh)?;
-        }
-        database.read(|view| sums::sums(view, query, (start_ms, end_ms), each))?;
+        self.sum_up()?;
+        self.database.get()?.read(|view| sums::sums(view, query, (start_ms, end_ms), each))?;
         if query.until.is_some() {
             let after = UsageQuery { since: Some(stamp(end_ms)), ..query.clone() };
             self.records(&after, &mut |record| {
                 each(&UsageSum::of(&record));
             })?;
+        }
+        Ok(())
+    }
+
+    fn sum_up(&self) -> Result<(), UsageError> {
+        let database = self.database.get()?;
+        if database.read(sums::is_stale)? {
+            database.write(sums::refresh)?;
         }
         Ok(())
     }
@@ -175,7 +180,10 @@ impl UsageStore for SqliteUsageStore {
         loop {
             // Computed outside of the turn to write, which others wait for.
             let batch = self.database.get()?.read(|view| unreported(view, &last))?;
-            let Some(end) = batch.last() else { return Ok(repriced) };
+            let Some(end) = batch.last() else {
+                self.sum_up()?;
+                return Ok(repriced);
+            };
             last = end.key.clone();
             let costs = batch.iter().map(|record| (record, price(record)));
             let changed: Vec<_> = costs.filter(|(record, cost)| repriced.count(record, *cost)).collect();

@@ -112,7 +112,13 @@ pub trait UsageStore: fmt::Debug + Send + Sync {
     fn sums(&self, query: &UsageQuery, each: &mut dyn FnMut(&UsageSum<'_>) -> bool)
     -> Result<(), UsageError>;
 
-    /// Computes the cost of every record anew whose cost nobody reported.
+    /// Sums up what was written since, as far as sums are kept, so that who asks for them next need not wait for that.
+    ///
+    /// # Errors
+    /// The store cannot be read or written; who asks for sums does it then.
+    fn sum_up(&self) -> Result<(), UsageError>;
+
+    /// Computes the cost of every record anew whose cost nobody reported, and sums up what that changed.
     ///
     /// # Errors
     /// The store cannot be read or written; what was changed until then stays changed.

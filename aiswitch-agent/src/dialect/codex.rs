@@ -13,12 +13,16 @@ use aiswitch_rpc::protocol::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::kind_of_status;
 use super::messages::Messages;
-use super::{kind_of_status, rfc3339};
 use crate::conversation::{Dialect, End, Interrupt, Reply, Stop, settle, unknown};
 use crate::permission::{Ask, decide};
 use crate::process::Ended;
 use crate::{AgentEvent, Decision, Sandbox, ToolPhase};
+
+mod usage;
+
+use usage::{Limits, Tokens};
 
 /// The variable with the key that Codex uses when nobody is logged in.
 pub(crate) const KEY: &str = "CODEX_API_KEY";
@@ -160,70 +164,6 @@ pub(crate) struct Turn {
     /// When the account's limits end, as seconds since 1970.
     limits: Limits,
     end: Option<End>,
-}
-
-/// The tokens of a thread or of one request, as Codex counts them.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-struct Tokens {
-    #[serde(rename = "inputTokens")]
-    input: u64,
-    #[serde(rename = "cachedInputTokens")]
-    cached: u64,
-    #[serde(rename = "cacheWriteInputTokens", default)]
-    cache_write: u64,
-    #[serde(rename = "outputTokens")]
-    output: u64,
-    #[serde(rename = "reasoningOutputTokens")]
-    reasoning: u64,
-}
-
-impl Tokens {
-    fn minus(self, other: Self) -> Self {
-        Self {
-            input: self.input.saturating_sub(other.input),
-            cached: self.cached.saturating_sub(other.cached),
-            cache_write: self.cache_write.saturating_sub(other.cache_write),
-            output: self.output.saturating_sub(other.output),
-            reasoning: self.reasoning.saturating_sub(other.reasoning),
-        }
-    }
-
-    /// Codex counts the cached parts as input, too.
-    fn usage(self) -> TokenUsage {
-        let cached = self.cached.saturating_add(self.cache_write);
-        TokenUsage {
-            input_tokens: Some(self.input.saturating_sub(cached)),
-            output_tokens: Some(self.output),
-            cache_read_tokens: Some(self.cached),
-            cache_write_tokens: Some(self.cache_write),
-            reasoning_tokens: Some(self.reasoning),
-        }
-    }
-}
-
-/// When the two windows of an account's limits end, and how full they are.
-#[derive(Debug, Default, Deserialize)]
-struct Limits {
-    primary: Option<Window>,
-    secondary: Option<Window>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Window {
-    used_percent: i64,
-    resets_at: Option<u64>,
-}
-
-impl Limits {
-    /// When the last of the used-up windows ends.
-    fn reset_at(&self) -> Option<String> {
-        let full = [&self.primary, &self.secondary]
-            .into_iter()
-            .flatten()
-            .filter(|window| window.used_percent >= 100);
-        full.filter_map(|window| window.resets_at).max().and_then(rfc3339)
-    }
 }
 
 impl Turn {

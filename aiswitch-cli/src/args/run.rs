@@ -8,9 +8,14 @@ use aiswitch_coordinator::{Aggregate, LockName, OnFailure, PermissionMode, Prese
 use aiswitch_tokens::NanoUsd;
 use clap::ValueEnum;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use super::quota::dollars;
-use crate::pick::Pick;
+use crate::pick::{Pick, PickError};
+
+/// What the judge of a run is called, unless it is given another name.
+const JUDGE: &str = "judge";
 
 /// One task for one or more agents.
 #[derive(Debug, clap::Args)]
@@ -59,13 +64,13 @@ pub(crate) struct RunArgs {
     #[arg(long, conflicts_with = "max_parallel", help_heading = "The run")]
     pub(crate) sequential: bool,
     /// How many agents work at one time [default: 8]
-    #[arg(long, value_name = "N", help_heading = "The run")]
+    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true, help_heading = "The run")]
     pub(crate) max_parallel: Option<NonZeroUsize>,
     /// How long each agent may take: 90s, 10m, 1h [default: no limit]
-    #[arg(long, value_name = "TIME", help_heading = "The run")]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true, help_heading = "The run")]
     pub(crate) timeout: Option<SpecDuration>,
     /// How long an agent may be silent [default: no limit]
-    #[arg(long, value_name = "TIME", help_heading = "The run")]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true, help_heading = "The run")]
     pub(crate) idle_timeout: Option<SpecDuration>,
     /// Have this lock while the run goes on; repeatable. See: aiswitch locks --help
     #[arg(long = "lock", value_name = "LOCK", help_heading = "The run")]
@@ -74,7 +79,13 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TIME", requires = "locks", help_heading = "The run")]
     pub(crate) lock_timeout: Option<SpecDuration>,
     /// Stop when all agents together have cost this much, as far as costs are known [default: no limit]
-    #[arg(long, value_name = "DOLLARS", value_parser = dollars, help_heading = "The run")]
+    #[arg(
+        long,
+        value_name = "DOLLARS",
+        value_parser = dollars,
+        allow_negative_numbers = true,
+        help_heading = "The run"
+    )]
     pub(crate) budget_usd: Option<NanoUsd>,
     /// What an agent's failure means for the others
     #[arg(long, value_name = "WHAT", default_value = "continue", value_parser = on_failure(), help_heading = "The run")]
@@ -89,9 +100,14 @@ pub(crate) struct RunArgs {
     #[arg(long, help_heading = "The run")]
     pub(crate) dry_run: bool,
 
-    /// How the answers become one: all of them, or the first that is there
-    #[arg(long, value_name = "HOW", default_value = "list", value_parser = aggregate(), help_heading = "Output")]
-    pub(crate) aggregate: Aggregate,
+    /// How the answers become one
+    #[arg(long, value_name = "HOW", default_value = "list", help_heading = "Output")]
+    pub(crate) aggregate: HowJoined,
+    /// Who is given all answers at the end, for --aggregate judge and synthesize; written as for --agent
+    ///
+    /// It is called `judge` in the run, unless it is given as ALIAS=NAME.
+    #[arg(long, value_name = "NAME", value_parser = judge, help_heading = "Output")]
+    pub(crate) judge: Option<Pick>,
     /// The answer as text, the report as one JSON document, or all events as JSON lines with the report last
     #[arg(
         long,
@@ -111,6 +127,54 @@ pub(crate) enum OutputFormat {
     StreamJson,
 }
 
+/// How the answers become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum HowJoined {
+    /// All of them, each under its agent's name
+    List,
+    /// The one that was complete first
+    First,
+    /// The one that most agents gave, word for word; all, where none has a majority over each other
+    Vote,
+    /// The one that the --judge names as the best
+    Judge,
+    /// The one that the --judge makes of all
+    Synthesize,
+}
+
+impl From<HowJoined> for Aggregate {
+    fn from(how: HowJoined) -> Self {
+        match how {
+            HowJoined::List => Self::List,
+            HowJoined::First => Self::First,
+            HowJoined::Vote => Self::Vote,
+            HowJoined::Judge => Self::Judge,
+            HowJoined::Synthesize => Self::Synthesize,
+        }
+    }
+}
+
+fn count(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().ok().ok_or_else(|| "expected a number from 1 on".to_owned())
+}
+
+fn judge(item: &str) -> Result<Pick, PickError> {
+    as_judge(item.parse()?)
+}
+
+/// An agent as the judge of a run, under a name of its own.
+///
+/// # Errors
+/// It is several.
+pub(crate) fn as_judge(pick: Pick) -> Result<Pick, PickError> {
+    if pick.count.is_some() {
+        return Err(PickError::SeveralJudges);
+    }
+    let alias = pick.alias.unwrap_or_else(|| JUDGE.parse().expect("a good name for an agent"));
+    Ok(Pick { alias: Some(alias), ..pick })
+}
+
 fn modes() -> impl TypedValueParser<Value = PermissionMode> {
     PossibleValuesParser::new(["read-only", "write", "yolo"]).try_map(|mode| mode.parse::<PermissionMode>())
 }
@@ -123,9 +187,4 @@ fn sandboxes() -> impl TypedValueParser<Value = Sandbox> {
 fn on_failure() -> impl TypedValueParser<Value = OnFailure> {
     PossibleValuesParser::new(["continue", "stop"])
         .map(|what| if what == "stop" { OnFailure::Stop } else { OnFailure::Continue })
-}
-
-fn aggregate() -> impl TypedValueParser<Value = Aggregate> {
-    PossibleValuesParser::new(["list", "first"])
-        .map(|how| if how == "first" { Aggregate::First } else { Aggregate::List })
 }

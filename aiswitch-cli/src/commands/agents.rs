@@ -19,7 +19,7 @@ use crate::output::human::table;
 
 /// One agent in a list.
 #[derive(Debug, Serialize)]
-struct AgentView {
+pub(super) struct AgentView {
     name: AgentId,
     driver: String,
     origin: Origin,
@@ -99,9 +99,7 @@ pub(crate) fn agents(
 }
 
 fn list(config: &Config, ambient: &Ambient, output: &Output) -> Result<Code, Error> {
-    let environment = Environment::compose(ambient, &[], None)?;
-    let views: Vec<AgentView> =
-        config.agents.keys().map(|id| view(config, id, &environment)).collect::<Result<_, _>>()?;
+    let views = views(config, ambient)?;
     output.result(&views, || {
         let head = ["NAME", "DRIVER", "STATE", "DESCRIPTION"].map(str::to_owned).to_vec();
         let rows = views.iter().map(|view| {
@@ -112,6 +110,15 @@ fn list(config: &Config, ambient: &Ambient, output: &Output) -> Result<Code, Err
         table(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
     });
     Ok(Code::Completed)
+}
+
+/// All agents that are known.
+///
+/// # Errors
+/// The caller's environment holds what no environment can.
+pub(super) fn views(config: &Config, ambient: &Ambient) -> Result<Vec<AgentView>, Error> {
+    let environment = Environment::compose(ambient, &[], None)?;
+    config.agents.keys().map(|id| view(config, id, &environment)).collect()
 }
 
 fn view(config: &Config, id: &AgentId, environment: &Environment) -> Result<AgentView, Error> {

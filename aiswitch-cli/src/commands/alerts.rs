@@ -49,6 +49,8 @@ struct AlertView {
     /// How many samples are to be learnt from before that can be told.
     warm_up_left: Option<u64>,
     seen_at: Option<DateTime<Utc>>,
+    /// Whether it came to fire or was resolved, and that is not told yet.
+    untold: bool,
 }
 
 impl RuleView {
@@ -60,6 +62,7 @@ impl RuleView {
             score: alert.score,
             warm_up_left: alert.warm_up_left,
             seen_at: alert.seen_at,
+            untold: alert.is_untold,
         };
         Self {
             rule: watch.rule.name.clone(),
@@ -101,7 +104,8 @@ fn state_text(alert: &AlertView, metric: &str) -> String {
         (Some(left @ 1..), _) => Some(format!("learns: {left} samples to go")),
         (_, score) => score.map(|score| format!("unusual by {score:.2} of 1")),
     };
-    [Some(state), value, unusual].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    let untold = alert.untold.then(|| "not told yet".to_owned());
+    [Some(state), value, unusual, untold].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn second(time: DateTime<Utc>) -> impl std::fmt::Display {

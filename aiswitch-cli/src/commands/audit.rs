@@ -35,6 +35,9 @@ fn show(last: Option<usize>, home: &Home, output: &Output) -> Result<Code, Error
         }
     }
     output.result(&lines, || {
+        if lines.is_empty() {
+            return "the log is empty: nothing was done that only the operator may do".to_owned();
+        }
         let head = ["LINE", "WHEN", "WHO", "WHAT", "DECISION", "OF", "DETAIL"].map(str::to_owned).to_vec();
         table(&std::iter::once(head).chain(lines.iter().map(row)).collect::<Vec<_>>())
     });

@@ -5,10 +5,11 @@ use std::path::Path;
 use aiswitch_coordinator::Home;
 use aiswitch_lock::replace_file;
 use aiswitch_metrics::{
-    Metric, MetricKind, MetricsStore, Series, SeriesQuery, Source, SqliteMetricsStore, Summary, otlp_json,
-    prometheus, series,
+    AgentStatus, Metric, MetricKind, MetricsStore, Series, SeriesQuery, Source, SqliteMetricsStore, Summary,
+    otlp_json, prometheus, series,
 };
 use chrono::{DateTime, TimeDelta, Utc};
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 use super::alerts::alerts;
@@ -102,9 +103,10 @@ pub(super) fn steps(
     (since.checked_sub_signed(TimeDelta::milliseconds(into_step_ms)).unwrap_or(since), step)
 }
 
-/// What `metrics --json` prints.
-#[derive(Debug, Serialize)]
-struct View {
+/// What `metrics --json` and `metrics query --json` print.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Metrics")]
+pub(super) struct View {
     since: DateTime<Utc>,
     until: DateTime<Utc>,
     step_ms: i64,
@@ -112,14 +114,19 @@ struct View {
 }
 
 /// One metric of one source.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct SeriesView {
     /// `None` of the machine.
     agent: Option<String>,
     metric: String,
+    /// `gauge` or `count`.
     #[serde(serialize_with = "by_name")]
+    #[schemars(with = "String")]
     kind: MetricKind,
     total: Option<SummaryView>,
+    /// What the newest figure of the metric `status` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_status: Option<String>,
     /// How the figures change in an hour, and where they are at the end by that.
     trend_per_hour: Option<f64>,
     trend_at_end: Option<f64>,
@@ -130,7 +137,7 @@ struct SeriesView {
 }
 
 /// Figures of a span of time.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct SummaryView {
     n: u64,
     sum: f64,
@@ -178,11 +185,14 @@ impl View {
     fn of(series: &[Series], asked: &SeriesQuery) -> Self {
         let views = series.iter().map(|series| {
             let trend = series.trend();
+            let total = series.total();
+            let status = total.as_ref().and_then(|total| AgentStatus::of_figure(&series.metric, total.last));
             SeriesView {
                 agent: series.source.agent().map(str::to_owned),
                 metric: series.metric.to_string(),
                 kind: series.metric.kind(),
-                total: series.total().as_ref().map(SummaryView::of),
+                total: total.as_ref().map(SummaryView::of),
+                last_status: status.map(|status| status.to_string()),
                 trend_per_hour: trend.map(|trend| trend.per_hour),
                 trend_at_end: trend.map(|trend| trend.at_end),
                 trend_change: series.change(),
@@ -222,13 +232,20 @@ fn lines_text(view: &View) -> String {
         let figures: Vec<Option<f64>> =
             series.steps.iter().map(|step| step.as_ref().map(|step| step.figure(series.kind))).collect();
         let max = figures.iter().flatten().copied().fold(0.0, f64::max);
+        let newest_and_max = match &series.last_status {
+            // Of states there is neither a largest nor a way that they go.
+            Some(status) => human::fit(&format!("{status:>7}"), 17),
+            None => format!(
+                "{:>7} {:>7} {}",
+                figure(&series.metric, newest),
+                figure(&series.metric, if is_count { max } else { total.max }),
+                arrow(series.trend_change, max),
+            ),
+        };
         let line = format!(
-            "{} {} {:>7} {:>7} {}{}",
+            "{} {} {newest_and_max}{}",
             human::fit(series.agent.as_deref().unwrap_or("(system)"), 10),
             human::fit(&series.metric, 21),
-            figure(&series.metric, newest),
-            figure(&series.metric, if is_count { max } else { total.max }),
-            arrow(series.trend_change, max),
             blocks(&figures, max),
         );
         text.push_str(line.trim_end());

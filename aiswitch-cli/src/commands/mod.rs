@@ -4,6 +4,7 @@ mod agents;
 mod alerts;
 mod apply;
 mod audit;
+mod cancel;
 mod clean;
 mod completions;
 mod doctor;
@@ -15,8 +16,10 @@ mod import;
 mod leak_check;
 mod locks;
 mod logs;
+mod mcp;
 mod metrics;
 mod presets;
+mod ps;
 mod python;
 mod report;
 mod result;
@@ -58,7 +61,11 @@ pub(crate) fn dispatch(args: &Args, caller: &Caller) -> Result<ExitCode, Error> 
         Verb::Agents(verb) => agents::agents(verb, &home()?, caller, &output)?.into(),
         Verb::Runs => runs::runs(&home()?, &output)?.into(),
         Verb::Result { run } => result::result(run, &home()?, &output)?.into(),
+        Verb::Ps => ps::ps(&home()?, &output)?.into(),
+        Verb::Cancel(args) => cancel::cancel(args, &home()?, &output)?.into(),
+        Verb::Wait(args) => cancel::wait(args, &home()?, &output)?.into(),
         Verb::Logs(logs) => logs::logs(logs, &home()?, &output)?.into(),
+        Verb::Mcp(own) => mcp::mcp(args, own, home()?, caller)?.into(),
         Verb::Metrics(args) => metrics::metrics(args, &home()?, &output)?.into(),
         Verb::Tokens(args) => tokens::tokens(args, &home()?, caller, &output)?.into(),
         Verb::Report(args) => report::report(args, &home()?, &output)?.into(),

@@ -151,6 +151,9 @@ fn list(presets: &Presets, tag: Option<&str>, output: &Output) -> Code {
         })
         .collect();
     output.result(&views, || {
+        if views.is_empty() {
+            return "there is no preset; aiswitch preset add --help says how to make one".to_owned();
+        }
         let head = ["NAME", "VARIABLES", "EXTENDS", "TAGS", "DESCRIPTION"].map(str::to_owned).to_vec();
         let rows = views.iter().map(|view| {
             vec![

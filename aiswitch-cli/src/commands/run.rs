@@ -11,7 +11,7 @@ use aiswitch_coordinator::{
     log_layer,
 };
 use aiswitch_metrics::SqliteMetricsStore;
-use aiswitch_tokens::SqliteUsageStore;
+use aiswitch_tokens::{PriceList, SqliteUsageStore};
 use rustix::process::Signal;
 use serde::Serialize;
 use tokio::signal::unix::SignalKind;
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &RunArgs, home: Home, caller: &Caller, output: &Output) 
     if args.dry_run {
         let planned = coordinator.dry_run(&plan)?;
         tell_note();
-        let presets = plan.agents.iter().map(|agent| agent.preset.as_ref()).zip(presets_from);
+        let presets = plan.assignments().map(|agent| agent.preset.as_ref()).zip(presets_from);
         let views: Vec<PlannedView<'_>> =
             planned.iter().zip(presets).map(|(planned, preset)| PlannedView::of(planned, preset)).collect();
         output.result(&views, || views.iter().map(PlannedView::text).collect::<Vec<_>>().join("\n"));
@@ -77,11 +77,8 @@ pub(crate) fn run(args: &RunArgs, home: Home, caller: &Caller, output: &Output) 
         }
     };
     let logs = start_logs(&home, log_level, output);
-    let usage = Arc::new(SqliteUsageStore::at(home.usage_file()));
-    let coordinator = coordinator.with_usage(usage).with_prices(prices);
-    let coordinator = coordinator.with_metrics(Arc::new(SqliteMetricsStore::at(home.metrics_file())));
     let cleaning = Cleaning::begin_if_due(&home, retention);
-    let ended = to_report(&coordinator.with_home(home), plan, output, on_event);
+    let ended = to_report(&keeping(coordinator, prices, home), plan, output, on_event);
     cleaning.and_then(Cleaning::finish).iter().for_each(|problem| output.note(problem));
     logs.and_then(LogGuard::finish).iter().for_each(|problem| output.note(problem));
     let (report, signalled) = ended?;
@@ -96,8 +93,15 @@ pub(crate) fn run(args: &RunArgs, home: Home, caller: &Caller, output: &Output) 
     Ok(signalled.unwrap_or_else(|| Code::of_report(&report, args.strict)))
 }
 
+/// Has runs kept in a home, with what they use and take of the machine.
+pub(super) fn keeping(coordinator: Coordinator, prices: PriceList, home: Home) -> Coordinator {
+    let usage = Arc::new(SqliteUsageStore::at(home.usage_file()));
+    let metrics = Arc::new(SqliteMetricsStore::at(home.metrics_file()));
+    coordinator.with_usage(usage).with_prices(prices).with_metrics(metrics).with_home(home)
+}
+
 /// Has what happens written to the logs of the home; a run goes on without them.
-fn start_logs(home: &Home, level: LogLevel, output: &Output) -> Option<LogGuard> {
+pub(super) fn start_logs(home: &Home, level: LogLevel, output: &Output) -> Option<LogGuard> {
     let writer = LogWriter::new(home.clone(), LogLimits::default());
     let started = log_layer(writer, level).map_err(|error| error.to_string()).and_then(|(layer, guard)| {
         let subscriber = tracing_subscriber::registry().with(layer);

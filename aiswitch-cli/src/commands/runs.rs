@@ -17,6 +17,9 @@ const PROMPT_CHARS_MAX: usize = 50;
 pub(crate) fn runs(home: &Home, output: &Output) -> Result<Code, Error> {
     let runs = home.runs().list()?;
     output.result(&runs, || {
+        if runs.is_empty() {
+            return "no run is kept; aiswitch run \"what to do\" makes one".to_owned();
+        }
         let head = ["RUN", "STARTED", "STATUS", "TOOK", "AGENTS", "PROMPT"].map(str::to_owned).to_vec();
         let rows: Vec<Vec<String>> = std::iter::once(head).chain(runs.iter().map(row)).collect();
         table(&rows)

@@ -3,12 +3,14 @@
 use aiswitch_coordinator::{RunEvent, RunReport};
 use schemars::schema_for;
 
+use super::{metrics, tokens};
 use crate::args::Document;
 use crate::config::{AgentsFile, AlertsFile, Coordination, PresetsFile, PricesFile};
 use crate::exit::Code;
 use crate::output::Output;
 use crate::output::env::HistoryView;
 use crate::project::Project;
+use crate::report::Report;
 
 /// Prints a JSON Schema.
 pub(crate) fn schema(document: Document, output: &Output) -> Code {
@@ -22,6 +24,9 @@ pub(crate) fn schema(document: Document, output: &Output) -> Code {
         Document::Coordination => schema_for!(Coordination),
         Document::Project => schema_for!(Project),
         Document::EnvHistory => schema_for!(HistoryView),
+        Document::PeriodReport => schema_for!(Report),
+        Document::Tokens => schema_for!(tokens::View),
+        Document::Metrics => schema_for!(metrics::View),
     };
     output.json(&schema);
     Code::Completed

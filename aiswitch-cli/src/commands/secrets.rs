@@ -247,7 +247,8 @@ fn doctor(vault: &Vault<'_>, caller: &Caller, output: &Output) -> Result<Code, E
     let mut problems = Vec::new();
     problems.extend(check_private(&vault.identity_file()).err().map(|error| chain(&error)));
     let keys = vault.keys().unwrap_or_else(|error| {
-        problems.push(chain(&error));
+        let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        problems.push(chain(&error) + &hint);
         DataKeys::default()
     });
     let encrypted = check_values(&presets, &keys, caller, &mut problems);

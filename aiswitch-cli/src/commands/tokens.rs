@@ -11,6 +11,7 @@ use aiswitch_tokens::{
 use chrono::{DateTime, Utc};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::args::{TokensArgs, TokensBy, TokensVerb};
@@ -95,8 +96,9 @@ pub(super) fn stamp(time: DateTime<Utc>) -> Timestamp {
 }
 
 /// What `tokens --json` prints.
-#[derive(Debug, Serialize)]
-struct View {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Tokens")]
+pub(super) struct View {
     by: &'static str,
     zone: Option<String>,
     rows: Vec<Row>,
@@ -104,7 +106,7 @@ struct View {
 }
 
 /// One line of the table.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Row {
     /// What it is about: a date, a label; `None` of requests without that label.
     name: Option<String>,

@@ -3,7 +3,9 @@
 use std::iter;
 
 use aiswitch_agent::{Decision, ToolPhase};
-use aiswitch_coordinator::{AgentReport, LogRecord, Outcome, RunEvent, RunEventKind, RunReport};
+use aiswitch_coordinator::{
+    AgentReport, Aggregate, Answer, LogRecord, Outcome, RunEvent, RunEventKind, RunReport,
+};
 use chrono::SecondsFormat;
 use clap::builder::styling::{AnsiColor, Style};
 use unicode_width::UnicodeWidthStr;
@@ -27,6 +29,33 @@ pub(super) fn error(error: &dyn std::error::Error, hint: Option<&str>) -> String
     lines.extend(causes.map(|cause| format!("\n  because: {}", harmless(&cause.to_string()))));
     lines.extend(hint.map(hint_line));
     lines
+}
+
+/// What the parser of the command line says of a mistake, in the form of every other error.
+pub(super) fn usage(said: &str) -> String {
+    let verb = said.lines().find_map(|line| line.strip_prefix("Usage: ")).map(|usage| {
+        let is_word = |word: &&str| word.chars().all(|c| c.is_ascii_lowercase() || c == '-' || c == '_');
+        usage.split(' ').take_while(|word| is_word(word) && !word.starts_with('-')).collect::<Vec<_>>()
+    });
+    let verb = verb.unwrap_or_default();
+    let said = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    said.map(|line| {
+        if let Some(what) = line.strip_prefix("error: ") {
+            let is_word =
+                what.strip_prefix("unexpected argument '").is_some_and(|word| !word.starts_with('-'));
+            let hint = (is_word && verb.last() == Some(&"run"))
+                .then(|| hint_line("put a prompt of several words in quotes"));
+            format!("{ERROR}error:{ERROR:#} {}{}", harmless(what), hint.unwrap_or_default())
+        } else if let Some(tip) = line.strip_prefix("tip: ") {
+            hint_line(&tip.replace("subcommand", "verb"))
+        } else if line.starts_with("For more information") {
+            let words = verb.iter().chain(&["--help says more"]);
+            hint_line(&words.copied().collect::<Vec<_>>().join(" "))
+        } else {
+            format!("\n  {}", harmless(line))
+        }
+    })
+    .collect()
 }
 
 /// Something that may be worth to know.
@@ -230,7 +259,21 @@ pub(crate) fn summary(report: &RunReport) -> String {
     let cost = report.totals.cost;
     line.extend(cost.usd.map(|usd| format!(", {usd}")));
     line.extend((cost.unpriced > 0).then(|| format!(" ({} without a price)", cost.unpriced)));
+    line.extend(report.answer.as_ref().and_then(joined));
     line
+}
+
+/// How several answers became one, where that is not plain to see.
+fn joined(answer: &Answer) -> Option<String> {
+    let by = match answer.by {
+        Aggregate::First => "the first answer is that of",
+        Aggregate::Vote => "most gave the answer of",
+        Aggregate::Judge => "the best answer is that of",
+        Aggregate::Synthesize => "put together from",
+        _ => return None,
+    };
+    let agents: Vec<&str> = answer.agents.iter().map(AsRef::as_ref).collect();
+    Some(format!("; {by} {}", agents.join(", ")))
 }
 
 /// A length of time as people say it.

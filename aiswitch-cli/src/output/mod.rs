@@ -11,6 +11,8 @@ use std::io::{self, BufRead, ErrorKind, Write};
 use std::sync::OnceLock;
 
 use aiswitch_coordinator::RunReport;
+use anstream::adapter::strip_str;
+use clap::error::ErrorKind as ClapErrorKind;
 use serde::Serialize;
 
 use crate::args::{Args, OutputFormat, Verb};
@@ -167,10 +169,19 @@ pub(crate) fn print_error(error: &Error) -> Code {
     error.code()
 }
 
+/// An error with its causes and its hint, as it is printed, without styles.
+pub(crate) fn plain_error(error: &Error) -> String {
+    strip_str(&human::error(error, error.hint().as_deref())).to_string()
+}
+
 /// Prints what the parser of the command line says, help or error; the exit code.
 pub(crate) fn print_usage(usage: &clap::Error) -> Code {
-    // An error means that nobody is left to be told.
-    drop(usage.print());
+    if !usage.use_stderr() || usage.kind() == ClapErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // An error means that nobody is left to be told.
+        drop(usage.print());
+    } else {
+        tell(&human::usage(&usage.render().to_string()));
+    }
     if usage.use_stderr() { Code::Usage } else { Code::Completed }
 }
 

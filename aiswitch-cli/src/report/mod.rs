@@ -15,6 +15,7 @@ use aiswitch_tokens::{NanoUsd, UsageGroup};
 use chrono::{DateTime, TimeDelta, Utc};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// The version of the form of `report --json`.
@@ -53,8 +54,10 @@ pub(crate) struct Found {
 }
 
 /// The report over a time, as `report --json` prints it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "PeriodReport")]
 pub(crate) struct Report {
+    /// The version of this form.
     v: u32,
     since: DateTime<Utc>,
     until: DateTime<Utc>,
@@ -81,7 +84,7 @@ pub(crate) struct Report {
 }
 
 /// What a day, an agent or a model used; a figure that nobody knows is `None`.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
 struct Used {
     /// `None` of calls of which it is not known.
     name: Option<String>,
@@ -91,7 +94,7 @@ struct Used {
 }
 
 /// What an agent used, did and took of the machine.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct AgentRow {
     #[serde(flatten)]
     used: Used,
@@ -104,7 +107,7 @@ struct AgentRow {
 }
 
 /// A run, and what it cost.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct RunRow {
     #[serde(flatten)]
     run: RunRecordSummary,
@@ -113,7 +116,7 @@ struct RunRow {
 }
 
 /// An alert, as it is now.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct AlertRow {
     rule: String,
     metric: String,
@@ -127,7 +130,7 @@ struct AlertRow {
 }
 
 /// The figures of one metric of one source in equal steps.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct SeriesRow {
     /// `None` of the machine.
     agent: Option<String>,

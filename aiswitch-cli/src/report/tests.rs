@@ -262,6 +262,7 @@ fn alerts_are_told_but_for_those_that_are_inactive_or_were_over_before() {
         score: None,
         warm_up_left: None,
         seen_at: None,
+        is_untold: false,
     });
     let found = Found { rules: vec![rule], alerts: alerts.to_vec(), ..found(&[], Vec::new(), &[]) };
     let report = Report::of(frame(), found);

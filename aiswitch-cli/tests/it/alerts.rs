@@ -1,9 +1,16 @@
 //! `config/alerts.yaml` and `aiswitch metrics alerts`: what runs watch for, who is told, and what they do.
 
+#![expect(clippy::disallowed_methods, reason = "a test makes a named pipe")]
+
 use std::fs;
 
-use crate::harness::{aiswitch, configure, show, start};
-use crate::sandbox::Sandbox;
+use aiswitch_metrics::{MetricsStore, SqliteMetricsStore};
+use chrono::{DateTime, TimeDelta, Utc};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::harness::{WITHIN, aiswitch, configure, send, show, start};
+use crate::sandbox::{Sandbox, holds_within};
 
 /// Fires at the end of a run's agent.
 const ENDED: &str = "alerts:\n  ended: {metric: task_count, above: 0, keep_firing_for: 1h}\n";
@@ -69,6 +76,32 @@ fn an_agent_that_an_alert_cancels_names_it_and_the_run_has_failed() {
 }
 
 #[test]
+fn an_agent_that_an_alert_holds_still_is_shown_as_paused() {
+    let sandbox = Sandbox::new();
+    configure(&sandbox, "agents.yaml", "agents:\n  slow: {driver: echo, args: [--delay, 10m]}\n");
+    configure(&sandbox, "coordination.yaml", "metrics: {every: 1s}\n");
+    configure(&sandbox, "alerts.yaml", "alerts:\n  heavy: {metric: memory_bytes, above: 1, action: pause}\n");
+    let mut run = start(&mut aiswitch(&sandbox, &["run", "-a", "slow", "hello"]));
+    let status_in = |metrics: &Value| {
+        let is_it = |metric: &&Value| metric["agent"] == "slow" && metric["metric"] == "status";
+        metrics.as_array().and_then(|metrics| metrics.iter().find(is_it)).map(|it| it["last_status"].clone())
+    };
+    let shown = || status_in(&show(&sandbox, &["metrics", "--json"]).json()["series"]);
+    assert!(holds_within(WITHIN, || shown() == Some("paused".into())), "{:?}", shown());
+    let text = show(&sandbox, &["metrics"]).stdout;
+    let line = text.lines().find(|line| line.starts_with("slow       status ")).expect("it was measured");
+    assert_eq!(line.split_whitespace().nth(2), Some("paused"), "{text}");
+    let file = sandbox.aiswitch_home().join("state/metrics.json");
+    let in_file =
+        || status_in(&serde_json::from_slice::<Value>(&fs::read(&file).unwrap()).unwrap()["metrics"]);
+    assert!(holds_within(WITHIN, || in_file() == Some("paused".into())), "{:?}", in_file());
+    send(&run, Signal::INT);
+    assert_eq!(run.wait().unwrap().code(), Some(130));
+    assert_eq!(shown(), Some("stopped".into()));
+    assert_eq!(sandbox.processes().len(), 0, "{:?}", sandbox.processes());
+}
+
+#[test]
 fn of_several_runs_at_once_one_tells_a_command_and_all_know() {
     let sandbox = Sandbox::new();
     let told = sandbox.home().join("told");
@@ -90,6 +123,87 @@ fn of_several_runs_at_once_one_tells_a_command_and_all_know() {
     assert_eq!((fired, told.lines().count()), (1, 1), "{told}");
     let shown = show(&sandbox, &["metrics", "alerts"]).stdout;
     assert!(shown.contains("  (system)         firing since "), "{shown}");
+}
+
+/// Has the notes of alerts look as if so many minutes had gone by since they were written.
+fn let_minutes_pass(sandbox: &Sandbox, minutes: i64) {
+    let store = SqliteMetricsStore::at(sandbox.aiswitch_home().join("state/metrics.db"));
+    let earlier = |time: &Value| -> Option<Value> {
+        let time: DateTime<Utc> = time.as_str()?.parse().ok()?;
+        Some((time - TimeDelta::minutes(minutes)).to_rfc3339().into())
+    };
+    for (name, _) in store.notes("alert/").unwrap() {
+        let change = &mut |note: Option<&str>| {
+            let mut note: Value = serde_json::from_str(note?).unwrap();
+            for change in note.get_mut("untold").and_then(Value::as_array_mut).into_iter().flatten() {
+                for key in ["noticed_at", "taken_at"] {
+                    change[key] = earlier(&change[key])?;
+                }
+            }
+            Some(note.to_string())
+        };
+        store.change_note(&name, change).unwrap();
+    }
+}
+
+#[test]
+fn an_alert_whose_run_is_killed_before_it_has_told_it_is_told_by_another_run_and_by_one_only() {
+    let sandbox = Sandbox::new();
+    let (told, hold) = (sandbox.home().join("told"), sandbox.home().join("hold"));
+    let status = std::process::Command::new("mkfifo").arg(&hold).status().unwrap();
+    assert!(status.success());
+    // The first one is told, and keeps its run from noting it until that is killed.
+    let tell = format!("/bin/cat >>{}; read line <{}", told.display(), hold.display());
+    let configure_command = |tell: &str| {
+        let rule = "alerts:\n  ended: {metric: task_count, above: 0, keep_firing_for: 1h, ";
+        let sinks = format!("sinks: [log, event, {{command: [/bin/sh, -c, '{tell}']}}]}}\n");
+        configure(&sandbox, "alerts.yaml", &(rule.to_owned() + &sinks));
+    };
+    configure_command(&tell);
+    let mut killed = start(&mut aiswitch(&sandbox, &["run", "-a", "echo", "hello"]));
+    let lines = || fs::read_to_string(&told).unwrap_or_default().lines().count();
+    assert!(holds_within(WITHIN, || lines() == 1));
+    send(&killed, Signal::KILL);
+    killed.wait().unwrap();
+    assert!(holds_within(WITHIN, || sandbox.processes().is_empty()), "{:?}", sandbox.processes());
+    let untold = || show(&sandbox, &["metrics", "alerts", "--json"]).json()[0]["alerts"][0]["untold"].clone();
+    assert_eq!(untold(), true);
+    let shown = show(&sandbox, &["metrics", "alerts"]).stdout;
+    assert!(shown.ends_with(", 1, not told yet\n"), "{shown}");
+
+    // It might be telling it still.
+    configure_command(&format!("/bin/cat >>{}", told.display()));
+    let run = |args: &[&str]| show(&sandbox, &[&["run", "-a", "echo", "hello"], args].concat());
+    let soon = run(&["--json"]).json();
+    assert_eq!((&soon["alerts"], lines(), untold()), (&Value::Array(Vec::new()), 1, true.into()), "{soon}");
+
+    let_minutes_pass(&sandbox, 5);
+    let runs: Vec<_> =
+        (0..4).map(|_| start(&mut aiswitch(&sandbox, &["run", "-a", "echo", "--json", "hello"]))).collect();
+    let mut alerts = Vec::new();
+    for run in runs {
+        let ended: crate::harness::Shown = run.wait_with_output().unwrap().into();
+        let report = ended.json();
+        assert!(ended.code == Some(0) && report["warnings"].as_array().is_some_and(Vec::is_empty), "{ended}");
+        for alert in report["alerts"].as_array().unwrap() {
+            let says = format!("ended` fires since {}", &alert["from"].as_str().unwrap()[..19]);
+            assert!(
+                ended.stderr.contains(&says) && ended.stderr.contains("Z, which is told late: "),
+                "{ended}"
+            );
+            alerts.push(alert.clone());
+        }
+    }
+    let [alert] = &alerts[..] else { panic!("{alerts:?}") };
+    assert!(alert["told_late"] == true && alert["until"].is_null(), "{alert}");
+    assert_eq!((lines(), untold()), (2, false.into()));
+    let told = fs::read_to_string(&told).unwrap();
+    let [first, late] = told.lines().collect::<Vec<_>>()[..] else { panic!("{told}") };
+    let [first, late]: [Value; 2] = [first, late].map(|told| serde_json::from_str(told).unwrap());
+    assert_eq!((&first["told_late"], &first["from"], &late), (&false.into(), &late["from"], alert));
+
+    // Nobody is told it a third time.
+    assert_eq!((run(&["--json"]).json()["alerts"].as_array().map(Vec::len), lines()), (Some(0), 2));
 }
 
 #[test]

@@ -47,10 +47,50 @@ fn a_name_that_can_be_none_is_refused() {
     ] {
         let shown = show(&sandbox, &["run", "hello", "-a", name]);
         let expected = format!(
-            "error: invalid value '{name}' for '--agent <NAME>': {reason}\n\nFor more information, try '--help'.\n"
+            "error: invalid value '{name}' for '--agent <NAME>': {reason}\n  hint: --help says more\n"
         );
         refused(&sandbox, &shown, &expected);
     }
+}
+
+#[test]
+fn what_the_parser_refuses_is_told_like_any_other_error() {
+    let sandbox = Sandbox::new();
+    let refuse = |args: &[&str], expected: &str| refused(&sandbox, &show(&sandbox, args), expected);
+    refuse(
+        &["run", "two", "words"],
+        "error: unexpected argument 'words' found\n  hint: put a prompt of several words in quotes\n  \
+         Usage: aiswitch run [OPTIONS] [PROMPT]\n  hint: aiswitch run --help says more\n",
+    );
+    refuse(
+        &["runz"],
+        "error: unrecognized subcommand 'runz'\n  hint: some similar verbs exist: 'runs', 'run'\n  \
+         Usage: aiswitch [OPTIONS] <VERB>\n  hint: aiswitch --help says more\n",
+    );
+    for (option, value, why) in [
+        ("--timeout <TIME>", "-5", "`-5` is not a length of time like 90s, 500ms, 10m or 1h"),
+        ("--budget-usd <DOLLARS>", "-1", "expected dollars, such as 0.50"),
+        ("--max-parallel <N>", "0", "expected a number from 1 on"),
+        ("--max-parallel <N>", "-1", "expected a number from 1 on"),
+        ("--judge <NAME>", "echo*2", "one agent judges, not several"),
+    ] {
+        let name = option.split_whitespace().next().unwrap();
+        let expected =
+            format!("error: invalid value '{value}' for '{option}': {why}\n  hint: --help says more\n");
+        refuse(&["run", "-a", "echo", name, value, "hello"], &expected);
+    }
+}
+
+#[test]
+fn a_judge_without_a_question_and_a_question_without_a_judge_are_refused() {
+    let sandbox = Sandbox::new();
+    let shown = show(&sandbox, &["run", "-a", "echo", "--aggregate", "judge", "hello"]);
+    let expected = "error: the answers are to be given to a judge, and nobody is named as one\n  hint: name one: --judge NAME\n";
+    refused(&sandbox, &shown, expected);
+    let shown = show(&sandbox, &["run", "-a", "echo", "--judge", "echo", "hello"]);
+    let expected = "error: agent `judge` is the judge, and how the answers become one asks for none\n  \
+         hint: have it asked with --aggregate judge, or --aggregate synthesize\n";
+    refused(&sandbox, &shown, expected);
 }
 
 #[test]
@@ -117,8 +157,8 @@ fn a_prompt_that_begins_like_an_option_is_explained_and_has_two_ways_in() {
     refused(
         &sandbox,
         &shown,
-        "error: unexpected argument '-x' found\n\n  tip: to pass '-x' as a value, use '-- -x'\n\n\
-         Usage: aiswitch run [OPTIONS] [PROMPT]\n\nFor more information, try '--help'.\n",
+        "error: unexpected argument '-x' found\n  hint: to pass '-x' as a value, use '-- -x'\n  \
+         Usage: aiswitch run [OPTIONS] [PROMPT]\n  hint: aiswitch run --help says more\n",
     );
     assert_eq!(show(&sandbox, &["run", "-a", "echo", "--", "-x"]).stdout, "-x\n");
     assert_eq!(show(&sandbox, &["run", "-a", "echo", "-p", "-x"]).stdout, "-x\n");
@@ -255,7 +295,7 @@ fn two_formats_are_refused() {
     refused(
         &sandbox,
         &shown,
-        "error: the argument '--json' cannot be used with '--output-format <FORMAT>'\n\n\
-         Usage: aiswitch run --agent <NAME> --json <PROMPT>\n\nFor more information, try '--help'.\n",
+        "error: the argument '--json' cannot be used with '--output-format <FORMAT>'\n  \
+         Usage: aiswitch run --agent <NAME> --json <PROMPT>\n  hint: aiswitch run --help says more\n",
     );
 }

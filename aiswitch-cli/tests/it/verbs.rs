@@ -46,6 +46,10 @@ fn help_explains_every_verb_and_only_these() {
         "agents",
         "runs",
         "result",
+        "ps",
+        "cancel",
+        "wait",
+        "mcp",
         "logs",
         "locks",
         "env",
@@ -190,7 +194,7 @@ fn what_is_kept_of_runs_is_listed_shown_and_found_again() {
     let missing = show(&sandbox, &["result"]);
     assert_eq!(
         (missing.stderr.as_str(), missing.code),
-        ("error: no run is called `last`\n  hint: aiswitch runs lists those that are kept\n", Some(1))
+        ("error: no run is kept\n  hint: aiswitch run \"what to do\" makes one\n", Some(1))
     );
     configure(&sandbox, "agents.yaml", "agents: {bad: {driver: echo, args: [--fail, auth]}}\n");
     let first = show(&sandbox, &["run", "--json", "-a", "echo,bad", "one"]).json();

@@ -1,20 +1,23 @@
 //! What a run does about alerts: it tells of them, holds back starts, pauses and cancels agents.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use aiswitch_metrics::{Alert, AlertState, Judged, Source};
+use aiswitch_metrics::{Alert, AlertState, Judged, MetricsError, Source, Telling, settle_alerts};
 use chrono::{DateTime, Utc};
-use tokio::task::JoinError;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 
 use super::pause::Hold;
 use super::{Run, panic_message};
-use crate::alert_command::{COMMAND_TIMEOUT, CommandPlace, Commands};
+use crate::alert_command::{COMMAND_TIMEOUT, CommandPlace, Commands, Ended};
 use crate::{AlertAction, AlertReport, AlertSink, RunEvent, RunEventKind, Watch, chain, clock};
 
 /// How many alerts a report has; the log and the journal have all.
 const ALERTS_MAX: usize = 1_000;
+
+/// What to tell next, once it is noted what was told.
+type Settled = Result<Vec<Telling>, MetricsError>;
 
 /// What a run knows of alerts.
 #[derive(Debug)]
@@ -24,11 +27,26 @@ pub(super) struct Alerts {
     /// Those that fired, or were resolved, while it went on.
     pub(super) reports: Vec<AlertReport>,
     pub(super) commands: Commands,
+    /// Those that are told to so many commands still, by the number of their telling.
+    telling: BTreeMap<u64, (Alert, usize)>,
+    tellings: u64,
+    /// Those that were told, which the store is to note.
+    told: Vec<Alert>,
+    /// At most one.
+    pub(super) settling: JoinSet<Settled>,
 }
 
 impl Alerts {
     pub(super) fn new(place: CommandPlace) -> Self {
-        Self { firing: BTreeSet::new(), reports: Vec::new(), commands: Commands::new(place) }
+        Self {
+            firing: BTreeSet::new(),
+            reports: Vec::new(),
+            commands: Commands::new(place),
+            telling: BTreeMap::new(),
+            tellings: 0,
+            told: Vec::new(),
+            settling: JoinSet::new(),
+        }
     }
 }
 
@@ -55,13 +73,7 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
         if judged.crowd > 0 {
             self.warn("not all agents are watched by rules of alerts: there are too many".to_owned());
         }
-        for alert in &judged.changes {
-            match alert.state {
-                AlertState::Firing { since, .. } => self.change(alert, since, None),
-                AlertState::Resolved { since, until } => self.change(alert, since, Some(until)),
-                AlertState::Inactive | AlertState::Pending { .. } => {}
-            }
-        }
+        self.tell_alerts(judged.tellings);
         let before = std::mem::take(&mut self.alerts.firing);
         let mut firing: BTreeSet<(usize, Source)> = judged
             .firing
@@ -89,12 +101,26 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
         self.start.alerts.iter().position(|watch| watch.rule.name == alert.rule)
     }
 
-    /// Notes that an alert came to fire or was resolved, and tells its sinks.
-    fn change(&mut self, alert: &Alert, from: DateTime<Utc>, until: Option<DateTime<Utc>>) {
-        let Some(watch) = self.watch_of(alert).map(|watch| self.start.alerts[watch].clone()) else { return };
-        let mut report = self.report_of(&watch, alert, from);
-        report.until = until;
+    fn tell_alerts(&mut self, tellings: Vec<Telling>) {
+        for telling in tellings {
+            self.tell_alert(telling);
+        }
+        self.settle();
+    }
+
+    /// Tells the sinks of an alert that it came to fire or was resolved.
+    fn tell_alert(&mut self, Telling { alert, is_late }: Telling) {
+        let (from, until) = match alert.state {
+            AlertState::Firing { since, .. } => (since, None),
+            AlertState::Resolved { since, until } => (since, Some(until)),
+            AlertState::Inactive | AlertState::Pending { .. } => return,
+        };
+        let Some(watch) = self.watch_of(&alert).map(|watch| self.start.alerts[watch].clone()) else { return };
+        let mut report = self.report_of(&watch, &alert, from);
+        (report.until, report.told_late) = (until, is_late);
         self.keep_report(report.clone());
+        self.alerts.tellings += 1;
+        let (number, mut commands, mut is_told_to_all) = (self.alerts.tellings, 0, true);
         for sink in watch.sinks {
             match sink {
                 AlertSink::Log => report.log(self.start.id),
@@ -103,14 +129,47 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
                     let index = index.filter(|_| alert.source.agent().is_some());
                     self.tell(index, RunEventKind::Alert { alert: report.clone() });
                 }
-                AlertSink::Command(argv) => {
-                    let problem = self.alerts.commands.add(argv, report.clone());
-                    if let Some(problem) = problem {
+                AlertSink::Command(argv) => match self.alerts.commands.add(number, argv, report.clone()) {
+                    None => commands += 1,
+                    Some(problem) => {
+                        is_told_to_all = false;
                         self.warn(problem);
                     }
-                }
+                },
             }
         }
+        match (is_told_to_all, commands) {
+            (true, 0) => self.alerts.told.push(alert),
+            (true, _) => drop(self.alerts.telling.insert(number, (alert, commands))),
+            // It is not noted as told, so that it is told once more.
+            (false, _) => {}
+        }
+    }
+
+    /// Starts noting what was told, unless that is done already.
+    fn settle(&mut self) {
+        let Some(store) = self.start.metrics.clone().filter(|_| self.alerts.settling.is_empty()) else {
+            return;
+        };
+        let told = std::mem::take(&mut self.alerts.told);
+        if !told.is_empty() {
+            let rules = self.sampling.rules();
+            let now = clock::now();
+            self.alerts.settling.spawn_blocking(move || settle_alerts(&*store, &rules, &told, now));
+        }
+    }
+
+    /// Tells what waited for what was told.
+    pub(super) fn settled(&mut self, settled: Result<Settled, JoinError>) {
+        let problem = match settled {
+            Ok(Ok(tellings)) => return self.tell_alerts(tellings),
+            Ok(Err(error)) => chain(&error),
+            Err(error) => panic_message(error),
+        };
+        self.warn(format!(
+            "an alert was told, which is not noted, so that it will be told once more: {problem}"
+        ));
+        self.settle();
     }
 
     /// What is told of an alert: what was told when it began to fire, or what there is to tell of it now.
@@ -202,26 +261,43 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
     }
 
     /// Takes note of how a program ended that was told of an alert.
-    pub(super) fn command_ended(&mut self, ended: Result<Option<String>, JoinError>) {
-        let problem = ended.unwrap_or_else(|error| {
-            Some(format!("a command of an alert was not run: {}", panic_message(error)))
-        });
+    pub(super) fn command_ended(&mut self, ended: Result<Ended, JoinError>) {
+        let Ended { telling, problem } = match ended {
+            Ok(ended) => ended,
+            Err(error) => {
+                return self.warn(format!("a command of an alert was not run: {}", panic_message(error)));
+            }
+        };
+        // What a command was given and made nothing of is told as well.
+        if let Some((alert, left)) = self.alerts.telling.remove(&telling) {
+            match left {
+                1 => self.alerts.told.push(alert),
+                _ => drop(self.alerts.telling.insert(telling, (alert, left - 1))),
+            }
+        }
         if let Some(problem) = problem {
             self.warn(problem);
         }
+        self.settle();
     }
 
-    /// Waits for the programs that are told of alerts, for a time.
-    pub(super) async fn end_commands(&mut self) {
+    /// Waits for the programs that are told of alerts, for a time, and until it is noted what was told.
+    pub(super) async fn end_alerts(&mut self) {
         let bound = Instant::now() + COMMAND_TIMEOUT + Duration::from_secs(1);
-        while let Ok(Some(ended)) =
-            timeout(bound.saturating_duration_since(Instant::now()), self.alerts.commands.ended()).await
-        {
-            self.command_ended(ended);
+        loop {
+            let left = bound.saturating_duration_since(Instant::now());
+            tokio::select! {
+                biased;
+                Some(settled) = self.alerts.settling.join_next() => self.settled(settled),
+                Ok(Some(ended)) = timeout(left, self.alerts.commands.ended()) => self.command_ended(ended),
+                else => break,
+            }
         }
         let left = self.alerts.commands.kill().await;
         if left > 0 {
-            self.warn(format!("{left} alerts were not told to their commands, which took too long"));
+            self.warn(format!(
+                "{left} alerts were not told to their commands in time; the next run tells them"
+            ));
         }
     }
 }

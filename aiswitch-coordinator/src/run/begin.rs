@@ -32,7 +32,7 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
     async fn take_locks(&mut self, locks: Option<&dyn LockManager>) -> Result<(), RunError> {
         let plan = self.start.plan;
         let Some(locks) = locks.filter(|_| !plan.locks.is_empty()) else { return Ok(()) };
-        let agents: Vec<&str> = plan.agents.iter().map(|assignment| assignment.agent.as_ref()).collect();
+        let agents: Vec<&str> = plan.assignments().map(|assignment| assignment.agent.as_ref()).collect();
         let mut purpose = format!("run of {}", agents.join(", "));
         purpose.truncate(purpose.floor_char_boundary(PURPOSE_BYTES_MAX));
         let options = LockOptions::new()

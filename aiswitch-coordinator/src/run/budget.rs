@@ -25,7 +25,7 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
     pub(super) async fn reserve(&mut self) -> Result<(), RunError> {
         let Some(store) = self.start.usage.clone() else { return Ok(()) };
         let now = Timestamp::from_millisecond(clock::now().timestamp_millis()).unwrap_or(Timestamp::MAX);
-        let ready = self.start.ready.agents.iter().zip(&self.start.plan.agents);
+        let ready = self.start.ready.agents.iter().zip(self.start.plan.assignments());
         let requests: Vec<ReserveRequest> = ready
             .map(|(ready, assignment)| ReserveRequest {
                 agent: ready.id().to_string(),

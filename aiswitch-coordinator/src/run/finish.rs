@@ -10,7 +10,10 @@ use crate::aggregate::aggregate_results;
 use crate::report::REPORT_VERSION;
 use crate::state::told_of;
 use crate::used::record_of;
-use crate::{AgentReport, RunEvent, RunEventKind, RunReport, RunStatus, TaskReport, chain, clock};
+use crate::{
+    AgentReport, Aggregate, Answer, Plan, RunEvent, RunEventKind, RunReport, RunStatus, TaskReport, chain,
+    clock,
+};
 
 impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
     pub(super) async fn finish(mut self) -> RunReport {
@@ -23,7 +26,7 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
             self.retired(retired);
         }
         self.keep_samples().await;
-        self.end_commands().await;
+        self.end_alerts().await;
         if sweep(&self.start.id.to_string()) > 0 {
             self.warn("processes that agents had left running were killed".to_owned());
         }
@@ -37,6 +40,10 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
         let agents: Vec<AgentReport> = self.slots.iter().filter_map(|slot| slot.report.clone()).collect();
         self.track_usage(&agents).await;
         let plan = self.start.plan;
+        let answer = aggregate_results(plan.aggregate, &agents);
+        if let Some(problem) = answer.as_ref().and_then(|answer| all_listed(plan, answer)) {
+            self.warn(problem);
+        }
         let mut report = RunReport {
             v: REPORT_VERSION,
             run_id: self.start.id,
@@ -50,7 +57,7 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
                 mode: self.start.ready.mode,
             },
             totals: totals(&agents),
-            answer: aggregate_results(plan.aggregate, &agents),
+            answer,
             agents,
             alerts: self.alerts.reports.clone(),
             warnings: self.warnings.clone(),
@@ -112,6 +119,22 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
         };
         self.warn(format!("what the agents used is not kept: {problem}"));
     }
+}
+
+/// Why all answers are listed where the plan wants them joined in another way.
+fn all_listed(plan: &Plan, answer: &Answer) -> Option<String> {
+    if answer.by == plan.aggregate {
+        return None;
+    }
+    Some(match &plan.judge {
+        Some(judge) if plan.aggregate == Aggregate::Judge => {
+            format!("agent `{}` named none of the answers as the best, so all are listed", judge.agent)
+        }
+        Some(judge) => {
+            format!("agent `{}` did not put the answers together, so all are listed", judge.agent)
+        }
+        None => "no answer was given more often than every other, so all are listed".to_owned(),
+    })
 }
 
 /// The sum over all agents that started.

@@ -13,12 +13,12 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
     pub(super) fn look(&mut self) {
         let now = clock::now();
         let is_sample_due = self.sampling.is_due();
-        for (place, (ready, slot)) in self.start.ready.agents.iter().zip(&mut self.slots).enumerate() {
+        for (place, slot) in self.slots.iter_mut().enumerate() {
             let (Some(pid), None) = (slot.heard.pid, &slot.report) else { continue };
-            let memory_bytes = self.sampling.look(place, ready.id().as_ref(), pid, now);
+            let memory_bytes = self.sampling.look(place, pid, now);
             slot.heard.memory_bytes_peak = slot.heard.memory_bytes_peak.max(memory_bytes);
             if is_sample_due {
-                self.sampling.add_agent(place, ready.id().as_ref(), slot.heard.usage, now);
+                self.sampling.add_agent(place, slot.heard.usage, slot.paused_at.is_some(), now);
             }
         }
         (0..self.slots.len()).for_each(|index| self.add_reported(index));

@@ -9,10 +9,10 @@ use tokio::task::JoinError;
 use tokio::time::Instant;
 
 use super::{Run, panic_message};
-use crate::aggregate::hand_over;
-use crate::part::{Does, Part, run_part};
+use crate::aggregate::{hand_over, question};
+use crate::part::{Does, Part, Verdict, run_part};
 use crate::warm::{Warm, is_same};
-use crate::{Order, Outcome, RunEvent, RunEventKind, chain, clock};
+use crate::{AgentReport, Order, Outcome, RunEvent, RunEventKind, chain, clock};
 
 impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
     /// Starts as many agents as may work now; after a halt, ends those that wait instead.
@@ -27,15 +27,30 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
             && self.next < self.slots.len()
             && self.parts.len() < limit
             && self.has_room()
+            && (self.parts.is_empty() || !self.is_judge(self.next))
         {
             let index = self.next;
             self.next += 1;
             match self.slots[index].denied.take() {
                 Some(reason) => self.refuse(index, reason),
+                None if self.is_judge(index) && self.answers(index).is_empty() => self.skip_judge(index),
                 None => self.start_part(index),
             }
         }
         self.weed();
+    }
+
+    /// Whether it is the one that is given all answers, behind all others.
+    fn is_judge(&self, index: usize) -> bool {
+        self.start.plan.judge.is_some() && index + 1 == self.slots.len()
+    }
+
+    /// Ends the part of a judge that there is nothing for.
+    fn skip_judge(&mut self, index: usize) {
+        let verdict = Verdict { outcome: Outcome::Skipped, error: None, result: None };
+        let reason = Some("there is no answer to judge".to_owned());
+        let report = AgentReport { reason, ..self.report(index, verdict) };
+        self.end_part(index, report);
     }
 
     fn start_part(&mut self, index: usize) {
@@ -143,23 +158,30 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
         }
     }
 
-    /// The prompt of an agent; one of a sequence is given the answers before it.
+    /// The prompt of an agent; one of a sequence is given the answers before it, and the judge those of all others.
     fn prompt(&mut self, index: usize) -> String {
-        let prompt = &self.start.plan.prompt;
-        if self.start.plan.order != Order::Sequential {
-            return prompt.clone();
+        let plan = self.start.plan;
+        let is_judge = self.is_judge(index);
+        if plan.order != Order::Sequential && !is_judge {
+            return plan.prompt.clone();
         }
-        let answers: Vec<(&AgentId, &str)> = self.slots[..index]
-            .iter()
-            .filter_map(|slot| slot.report.as_ref())
-            .filter(|report| report.status == Outcome::Completed)
-            .filter_map(|report| Some((&report.id, report.answer.as_deref()?)))
-            .collect();
-        let (prompt, cut) = hand_over(prompt, &answers);
+        let (mut prompt, cut) = hand_over(&plan.prompt, &self.answers(index));
         let cut: Vec<AgentId> = cut.into_iter().cloned().collect();
+        if is_judge {
+            prompt.extend(question(plan.aggregate).into_iter().flat_map(|question| ["\n\n", question]));
+        }
         for answer in cut {
             self.warn(format!("the answer of agent `{answer}` was cut for agent `{}`", self.id(index)));
         }
         prompt
+    }
+
+    /// The answers of the agents before this one that completed.
+    fn answers(&self, index: usize) -> Vec<(&AgentId, &str)> {
+        let ended = self.slots[..index].iter().filter_map(|slot| slot.report.as_ref());
+        ended
+            .filter(|report| report.status == Outcome::Completed)
+            .filter_map(|report| Some((&report.id, report.answer.as_deref()?)))
+            .collect()
     }
 }

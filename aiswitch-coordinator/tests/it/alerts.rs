@@ -10,8 +10,8 @@ use aiswitch_coordinator::{
     Limits, MemoryAgent, Order, Outcome, Plan, RunEvent, RunEventKind, RunReport, RunStatus, Severity, Watch,
 };
 use aiswitch_metrics::{
-    AgentSample, MemoryMetricsStore, Metric, RecordedCollector, Sample, Source, SqliteMetricsStore,
-    SystemSample, judge_alerts,
+    AgentSample, AgentStatus, Level, MemoryMetricsStore, Metric, MetricsStore, RecordedCollector, Sample,
+    SampleQuery, Source, SqliteMetricsStore, SystemSample, judge_alerts,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::Barrier;
@@ -142,6 +142,36 @@ async fn an_agent_is_paused_until_its_alert_is_resolved() {
     let [warning] = report.warnings.as_slice() else { panic!("{:?}", report.warnings) };
     assert!(warning.starts_with("agent `a` was paused for ") && warning.ends_with(&reason), "{warning}");
     assert!(report.agents[0].paused_ms > 0 && report.alerts[0].until.is_some(), "{report:?}");
+}
+
+#[tokio::test]
+async fn samples_of_a_paused_agent_say_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    make_pipes(folder.path(), &["a"]);
+    let store = Arc::new(MemoryMetricsStore::new());
+    let watch = Watch { action: Some(AlertAction::Pause), pause_max: Duration::from_secs(2), ..heavy() };
+    let coordinator = coordinator([until_told("a")])
+        .with_metrics(store.clone())
+        .with_sample_every(Duration::from_secs(1))
+        .with_alerts([watch]);
+    let work = Plan { cwd: folder.path().to_owned(), ..plan("work", &["a"]) };
+    let run = coordinator.run(work, CancellationToken::new(), |event| {
+        if let RunEventKind::Resumed { .. } = &event.kind {
+            std::fs::write(folder.path().join("a"), "go\n").expect("it is read");
+        }
+    });
+    let report = run.await.expect("it runs");
+    assert_eq!(outcomes(&report), [Outcome::Completed], "{report:?}");
+    let mut seen = Vec::new();
+    let asked = SampleQuery { metric: Some(Metric::STATUS), ..SampleQuery::of(Level::Sample) };
+    store
+        .points(&asked, &mut |point| seen.push(AgentStatus::of_code(point.summary.last)))
+        .expect("it is read");
+    seen.dedup();
+    let [Some(AgentStatus::Busy), Some(AgentStatus::Paused), .., Some(AgentStatus::Stopped)] = seen[..]
+    else {
+        panic!("{seen:?}")
+    };
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,13 +7,7 @@ use aiswitch_coordinator::{
 };
 use chrono::{DateTime, Utc};
 
-use crate::support::{answer, coordinator, echo, id, plan};
-
-fn home() -> (tempfile::TempDir, Home) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let home = Home::new(folder.path().join("home"));
-    (folder, home)
-}
+use crate::support::{answer, coordinator, echo, home, id, plan};
 
 async fn run(home: &Home) -> RunId {
     let coordinator = coordinator([echo("a")]).with_home(home.clone());

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use aiswitch_agent::AgentEvent;
 use aiswitch_coordinator::{
-    AgentReport, CancellationToken, ErrorKind, Limits, MemoryAgent, OnFailure, Order, Outcome, RunEventKind,
-    RunStatus,
+    AgentReport, CancellationToken, ErrorKind, Home, Limits, MemoryAgent, OnFailure, Order, Outcome,
+    RunEventKind, RunStatus,
 };
 use tokio::time::Instant;
 
@@ -163,4 +163,25 @@ async fn a_dropped_run_drops_its_agents() {
     run.abort();
     // `None`: the agent and its future, which held the senders, are gone.
     assert_eq!(is_dropped.recv().await, None);
+}
+
+#[tokio::test]
+async fn a_run_is_cancelled_by_whoever_asks_for_it_in_its_home() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let home = Home::new(folder.path().join("home"));
+    let other = home.clone();
+    let report = coordinator([endless("a"), echo("b")])
+        .with_home(home)
+        .run(plan("hello", &["a", "b"]), CancellationToken::new(), |event| {
+            if event.agent == Some(id("b")) && matches!(event.kind, RunEventKind::Ended { .. }) {
+                let run = other.runs().resolve("last").expect("it is kept");
+                other.runs().cancel(&run).expect("it is asked");
+                // Asked twice is asked once.
+                other.runs().cancel(&run).expect("it is asked");
+            }
+        })
+        .await
+        .expect("it runs");
+    assert_eq!(outcomes(&report), [Outcome::Cancelled, Outcome::Completed]);
+    assert_eq!(reasons(&report)[0], Some("the run was cancelled by another process"));
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aiswitch_coordinator::{
-    Agent, AgentId, AgentReport, AgentSpec, Coordinator, Driver, MemoryAgent, Outcome, PermissionMode, Plan,
-    RunReport, TaskResult, TaskSpec, TaskStatus,
+    Agent, AgentId, AgentReport, AgentSpec, Coordinator, Driver, Home, MemoryAgent, Outcome, PermissionMode,
+    Plan, RunReport, TaskResult, TaskSpec, TaskStatus,
 };
 
 pub(crate) fn id(name: &str) -> AgentId {
@@ -169,4 +169,17 @@ pub(crate) fn stopped(pid: u32) -> String {
         std::thread::yield_now();
     }
     letter(pid)
+}
+
+/// A home in a folder of its own.
+pub(crate) fn home() -> (tempfile::TempDir, Home) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let home = Home::new(folder.path().join("home"));
+    (folder, home)
+}
+
+/// The document in a state file, which must be whole at any moment; `None` before there is one.
+pub(crate) fn document(path: &Path) -> Option<serde_json::Value> {
+    let text = std::fs::read_to_string(path).ok()?;
+    Some(serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}: {text}", path.display())))
 }

@@ -17,7 +17,7 @@ use crate::support::{Folder, PATIENCE, name, within};
 /// Runs a test again in a user and mount namespace with a small file system at the folder that it is told.
 ///
 /// `Skipped` if the system has no such namespaces for this user.
-fn mounted(test: &str, size: &str) -> Mounted {
+pub(crate) fn mounted(test: &str, size: &str) -> Mounted {
     let may = Command::new("unshare").args(["-Urm", "true"]).stderr(Stdio::null()).status();
     if !may.is_ok_and(|status| status.success()) {
         println!("{test}: skipped, this user may make no namespaces (unshare -Urm)");
@@ -42,11 +42,12 @@ fn mounted(test: &str, size: &str) -> Mounted {
         "{told}{}",
         String::from_utf8_lossy(&run.stderr)
     );
+    told.lines().filter(|line| line.contains(": skipped, ")).for_each(|line| println!("{line}"));
     Mounted::Passed
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Mounted {
+pub(crate) enum Mounted {
     Passed,
     Skipped,
 }

@@ -9,6 +9,7 @@ mod deadlock;
 mod every_manager;
 mod faults;
 mod folders;
+mod network;
 mod order;
 mod power_loss;
 mod processes;

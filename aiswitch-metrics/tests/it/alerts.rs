@@ -2,9 +2,10 @@
 
 use aiswitch_metrics::{
     ALERT_SOURCES_MAX, AgentStatus, Alert, AlertCondition, AlertRule, AlertState, MemoryMetricsStore, Metric,
-    MetricsStore, Sample, Source, SqliteMetricsStore, WARM_UP_SAMPLES, alerts, forget_alerts, judge_alerts,
+    MetricsStore, Sample, Source, SqliteMetricsStore, TOLD_WITHIN, Telling, WARM_UP_SAMPLES, alerts,
+    forget_alerts, judge_alerts, settle_alerts,
 };
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use tempfile::TempDir;
 
 use crate::stores::{at, noon, sample};
@@ -37,7 +38,24 @@ fn words(alert: &Alert) -> String {
     }
 }
 
-/// What is told of steps: a figure at a second, or only the time. Each is judged by a process of its own.
+/// Tells all that there is to tell, each in its turn, as a process does that is not killed.
+fn tell_all(
+    store: &dyn MetricsStore,
+    rules: &[AlertRule],
+    mut tellings: Vec<Telling>,
+    now: DateTime<Utc>,
+) -> Vec<Alert> {
+    let mut told = Vec::new();
+    while !tellings.is_empty() {
+        assert!(tellings.iter().all(|telling| !telling.is_late), "{tellings:?}");
+        let these: Vec<Alert> = tellings.drain(..).map(|telling| telling.alert).collect();
+        tellings = settle_alerts(store, rules, &these, now).expect("it can be written");
+        told.extend(these);
+    }
+    told
+}
+
+/// What is told of steps, and shown before: a figure at a second, or only the time. Each is judged by a process of its own.
 fn told(rule: &AlertRule, steps: &[(i64, Option<f64>)]) -> Vec<String> {
     let home = TempDir::new().expect("a folder");
     let (memory, mut of_files, mut of_memory) = (MemoryMetricsStore::new(), Vec::new(), Vec::new());
@@ -48,10 +66,20 @@ fn told(rule: &AlertRule, steps: &[(i64, Option<f64>)]) -> Vec<String> {
         for (store, told) in [(&reopened as &dyn MetricsStore, &mut of_files), (&memory, &mut of_memory)] {
             let judged = judge_alerts(store, std::slice::from_ref(rule), &samples, at(*second));
             assert!(judged.problem.is_none() && judged.unreadable.is_empty(), "{judged:?}");
-            told.extend(judged.changes.iter().map(words));
+            let has_told = tell_all(store, std::slice::from_ref(rule), judged.tellings, at(*second));
+            told.extend(has_told.iter().map(words));
             let known = alerts(store, std::slice::from_ref(rule), at(*second)).expect("it can be read");
+            let untold = |alert: &&Alert| match alert.state {
+                AlertState::Pending { .. } => true,
+                AlertState::Inactive => told.last().is_some_and(|last| last.starts_with("pending")),
+                _ => false,
+            };
+            let shown: Vec<String> = known.iter().filter(untold).map(words).collect();
+            told.extend(shown.into_iter().filter(|words| told.last() != Some(words)).collect::<Vec<_>>());
             let firing: Vec<&Alert> = known.iter().filter(|alert| alert.state.is_firing()).collect();
-            assert_eq!(firing, judged.firing.iter().collect::<Vec<_>>());
+            assert!(firing.iter().all(|alert| !alert.is_untold), "{known:?}");
+            assert_eq!(firing.len(), judged.firing.len());
+            assert!(firing.iter().zip(&judged.firing).all(|(known, judged)| known.state == judged.state));
         }
     }
     assert_eq!(of_files, of_memory);
@@ -105,7 +133,7 @@ fn a_gap_is_neither_0_nor_the_figure_before_it() {
         (
             rule(ABOVE_10, 60, 0),
             &[(0, high), (400, high), (459, high), (460, high)][..],
-            &["pending 0", "inactive", "pending 400", "firing 460"][..],
+            &["pending 0", "pending 400", "firing 460"][..],
         ),
         (rule(ABOVE_10, 0, 0), &[(0, high), (300, None), (301, None)], &["firing 0", "resolved 0 300"]),
         (rule(ABOVE_10, 0, 60), &[(0, high), (359, None), (360, None)], &["firing 0", "resolved 0 360"]),
@@ -137,7 +165,7 @@ fn a_clock_that_goes_back_neither_ends_an_alert_nor_holds_it_up() {
         (
             rule(ABOVE_10, 20, 0),
             &[(0, high), (10, high), (-7_200, high), (-7_190, high)],
-            &["pending 0", "firing -7190"],
+            &["pending 0", "pending -7210", "firing -7190"],
         ),
         (
             rule(ABOVE_10, 0, 30),
@@ -163,10 +191,11 @@ fn what_a_process_took_is_over_with_it() {
     last.figures.push((Metric::ERROR_COUNT, 1.0));
     let failed = AlertRule::new("failed", Metric::ERROR_COUNT, AlertCondition::Above(0.0));
     let rules = [rule(ABOVE_10, 0, 0), failed];
-    let judged = judge_alerts(&MemoryMetricsStore::new(), &rules, &[last], at(10));
-    let changes: Vec<String> =
-        judged.changes.iter().map(|alert| alert.rule.clone() + " " + &words(alert)).collect();
-    assert_eq!(changes, ["heavy firing 10", "heavy resolved 10 10", "failed firing 10"]);
+    let store = MemoryMetricsStore::new();
+    let judged = judge_alerts(&store, &rules, &[last], at(10));
+    let told = tell_all(&store, &rules, judged.tellings, at(10));
+    let told: Vec<String> = told.iter().map(|alert| alert.rule.clone() + " " + &words(alert)).collect();
+    assert_eq!(told, ["heavy firing 10", "failed firing 10", "heavy resolved 10 10"]);
 }
 
 #[test]
@@ -193,7 +222,7 @@ fn several_processes_fire_once_and_lose_nothing() {
     const ROUNDS: i64 = 20;
     let home = TempDir::new().expect("a folder");
     let path = home.path().join("metrics.db");
-    let changes: Vec<Alert> = std::thread::scope(|scope| {
+    let told: Vec<Alert> = std::thread::scope(|scope| {
         let process = |number: i64| {
             let path = &path;
             move || {
@@ -206,7 +235,7 @@ fn several_processes_fire_once_and_lose_nothing() {
                         [&own, "shared"].map(|agent| sample(agent, second, &Metric::MEMORY_BYTES, 11.0));
                     let judged = judge_alerts(&store, &rules, &samples, at(second));
                     assert!(judged.problem.is_none(), "{judged:?}");
-                    told.extend(judged.changes);
+                    told.extend(tell_all(&store, &rules, judged.tellings, at(second)));
                 }
                 told
             }
@@ -214,15 +243,66 @@ fn several_processes_fire_once_and_lose_nothing() {
         let processes: Vec<_> = (0..4).map(|number| scope.spawn(process(number))).collect();
         processes.into_iter().flat_map(|process| process.join().expect("no panic")).collect()
     });
-    let mut fired: Vec<String> = changes
-        .iter()
-        .filter(|alert| alert.state.is_firing())
-        .map(|alert| alert.source.to_string())
-        .collect();
+    let mut fired: Vec<String> = told.iter().map(|alert| alert.source.to_string()).collect();
     fired.sort();
-    assert_eq!(fired, ["agent-0", "agent-1", "agent-2", "agent-3", "shared"]);
-    let pending = changes.len() - fired.len();
-    assert_eq!(pending, 5, "{changes:?}");
+    assert_eq!(fired, ["agent-0", "agent-1", "agent-2", "agent-3", "shared"], "{told:?}");
+    assert!(told.iter().all(|alert| alert.state.is_firing()), "{told:?}");
+}
+
+#[test]
+fn what_its_process_did_not_tell_another_tells_late_and_in_order() {
+    let home = TempDir::new().expect("a folder");
+    let path = home.path().join("metrics.db");
+    let (killed, others) = (SqliteMetricsStore::at(&path), SqliteMetricsStore::at(&path));
+    let rules = [rule(ABOVE_10, 0, 0)];
+    let judge = |store: &SqliteMetricsStore, second, values: &[f64]| -> Vec<(String, bool)> {
+        let sample = |value: &f64| sample("claude", second, &Metric::MEMORY_BYTES, *value);
+        let samples: Vec<Sample> = values.iter().map(sample).collect();
+        let judged = judge_alerts(store, &rules, &samples, at(second));
+        assert!(judged.problem.is_none(), "{judged:?}");
+        judged.tellings.iter().map(|telling| (words(&telling.alert), telling.is_late)).collect()
+    };
+    let fires = "firing 0".to_owned();
+    // It takes this to tell it, and is killed.
+    assert_eq!(judge(&killed, 0, &[11.0]), [(fires.clone(), false)]);
+    let within = TOLD_WITHIN.num_seconds();
+    // Nobody knows that yet, and nobody is told that it is over who was not told that it fired.
+    assert_eq!(judge(&others, 10, &[1.0]), []);
+    assert_eq!(judge(&others, within - 1, &[]), []);
+    let known = alerts(&others, &rules, at(within - 1)).expect("it can be read");
+    assert!(known[0].is_untold && !known[0].state.is_firing(), "{known:?}");
+    // The first who looks afterwards tells it, and no other does.
+    assert_eq!(judge(&others, within, &[]), [(fires.clone(), true)]);
+    assert_eq!(judge(&others, within, &[]), []);
+    // Who is killed as well leaves it to the next.
+    assert_eq!(judge(&others, 2 * within, &[]), [(fires, true)]);
+    let fired = Alert { state: AlertState::Firing { since: at(0), clear_since: None }, ..known[0].clone() };
+    let next = settle_alerts(&others, &rules, &[fired], at(2 * within)).expect("it can be written");
+    let [Telling { alert, is_late: true }] = &next[..] else { panic!("{next:?}") };
+    assert_eq!(words(alert), "resolved 0 10");
+    assert_eq!(
+        settle_alerts(&others, &rules, std::slice::from_ref(alert), at(2 * within)).expect("it is"),
+        []
+    );
+    let known = alerts(&others, &rules, at(2 * within)).expect("it can be read");
+    assert!(!known[0].is_untold, "{known:?}");
+    assert_eq!(judge(&others, 4 * within, &[]), []);
+}
+
+#[test]
+fn what_is_to_be_told_is_bounded_and_none_of_it_is_swallowed() {
+    let store = MemoryMetricsStore::new();
+    let rules = [rule(ABOVE_10, 0, 0)];
+    let mut told = 0;
+    // Nobody settles what is taken.
+    for second in 0..1_000 {
+        let value = if second % 2 == 0 { 11.0 } else { 1.0 };
+        let sample = sample("claude", second / 4, &Metric::MEMORY_BYTES, value);
+        told += judge_alerts(&store, &rules, &[sample], at(second / 4)).tellings.len();
+    }
+    assert_eq!(told, 1 + 1_000 - 2 * ALERT_SOURCES_MAX);
+    let note_bytes = store.notes("").expect("it can be read")[0].1.len();
+    assert!(note_bytes < 2 * ALERT_SOURCES_MAX * 256, "{note_bytes}");
 }
 
 #[test]
@@ -243,7 +323,7 @@ fn what_a_detector_has_learnt_outlives_its_process() {
         let reopened = SqliteMetricsStore::at(home.path().join("metrics.db"));
         for (store, told) in [(&reopened as &dyn MetricsStore, &mut of_files), (&memory, &mut of_memory)] {
             let judged = judge_alerts(store, std::slice::from_ref(&anomaly), &samples, now);
-            told.extend(judged.changes);
+            told.extend(tell_all(store, std::slice::from_ref(&anomaly), judged.tellings, now));
         }
         let notes = reopened.notes("").expect("it can be read");
         assert!(notes[0].1.len() < NOTE_BYTES_MAX, "{}", notes[0].1.len());
@@ -262,7 +342,7 @@ fn a_rule_that_became_another_one_begins_anew_and_one_that_is_gone_is_forgotten(
     let store = MemoryMetricsStore::new();
     let high = [sample("claude", 0, &Metric::MEMORY_BYTES, 11.0)];
     let before = rule(ABOVE_10, 0, 0);
-    assert_eq!(judge_alerts(&store, std::slice::from_ref(&before), &high, at(0)).changes.len(), 1);
+    assert_eq!(judge_alerts(&store, std::slice::from_ref(&before), &high, at(0)).tellings.len(), 1);
     let longer = AlertRule { keep_firing_for: TimeDelta::seconds(9), ..before.clone() };
     assert_eq!(alerts(&store, std::slice::from_ref(&longer), at(1)).expect("it can be read").len(), 1);
     let other = AlertRule { condition: AlertCondition::Above(5.0), ..before.clone() };
@@ -285,12 +365,12 @@ fn what_is_known_is_bounded_and_a_note_that_is_damaged_is_told_of() {
     let day = 86_400;
     assert_eq!(judge_alerts(&store, &rules, &[], at(15 * day)).crowd, 0);
     let later = [sample("later", 15 * day, &Metric::MEMORY_BYTES, 11.0)];
-    assert_eq!(judge_alerts(&store, &rules, &later, at(15 * day)).changes.len(), 1);
+    assert_eq!(judge_alerts(&store, &rules, &later, at(15 * day)).tellings.len(), 1);
 
     let (name, _) = store.notes("").expect("it can be read").remove(0);
     store.change_note(&name, &mut |note| note.map(|note| note[1..].to_owned())).expect("it can be written");
     let judged = judge_alerts(&store, &rules, &later, at(15 * day));
-    assert_eq!((judged.unreadable, judged.changes.len()), (vec!["heavy".to_owned()], 1));
+    assert_eq!((judged.unreadable, judged.tellings.len()), (vec!["heavy".to_owned()], 1));
     assert!(judge_alerts(&store, &rules, &later, at(15 * day)).unreadable.is_empty());
 }
 

@@ -367,3 +367,69 @@ fn next<'a>(rest: &mut &'a [u8], hour_ms: i64, names: &[&'a str]) -> Option<(Usa
     *rest = after;
     Some((sum, parts))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::is_stale;
+    use crate::{
+        Cost, CostSource, Import, NanoUsd, PriceList, SqliteUsageStore, TranscriptKind, UsageKey, UsageQuery,
+        UsageRecord, UsageStore, UsageSum,
+    };
+
+    #[test]
+    fn no_report_waits_for_the_sums_of_an_import_or_of_other_prices() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteUsageStore::at(folder.path().join("usage.db"));
+        let is_left = || store.database.get().unwrap().read(is_stale).unwrap();
+        let (prices, path) = (PriceList::default(), folder.path().join("session.jsonl"));
+        let line = |id: &str, at: &str| {
+            format!(
+                r#"{{"type":"assistant","sessionId":"s","timestamp":"2026-11-{at}","message":{{"id":"{id}","role":"assistant","type":"message","model":"m","content":[],"usage":{{"input_tokens":7,"output_tokens":1}}}}}}"#
+            )
+        };
+        let hours = [("a", "23T10:00:00Z"), ("b", "23T10:59:59Z"), ("c", "24T11:00:00Z")];
+        let import = |text: &str| {
+            fs::write(&path, text).unwrap();
+            let mut import = Import::new(&store, &prices);
+            import.read(&path, TranscriptKind::Claude, |_| true).unwrap();
+            import.finish().unwrap()
+        };
+        let spent = || {
+            let mut found = (0, 0, 0);
+            let each = &mut |sum: &UsageSum<'_>| {
+                found.0 += sum.records;
+                found.1 += sum.sum.usage.and_then(|usage| usage.input_tokens).unwrap_or_default();
+                found.2 += sum.sum.cost.usd.map_or(0, |usd| usd.0);
+                true
+            };
+            store.sums(&UsageQuery::default(), each).unwrap();
+            found
+        };
+        let first: Vec<String> = hours[..2].iter().map(|(id, at)| line(id, at)).collect();
+        assert_eq!(import(&first.join("\n")).new, 2);
+        assert!(!is_left());
+        assert_eq!(spent(), (2, 14, 0));
+        let all: Vec<String> = hours.iter().map(|(id, at)| line(id, at)).collect();
+        assert_eq!(import(&all.join("\n")).new, 1);
+        assert!(!is_left());
+        let cost = Cost { usd: Some(NanoUsd(5)), source: CostSource::Computed };
+        store.reprice(&|_: &UsageRecord| cost).unwrap();
+        assert!(!is_left());
+        assert_eq!(spent(), (3, 21, 15));
+        // Who is killed before the end of an import leaves it to who asks.
+        let record = UsageRecord { cost: Cost::default(), ..some_record(&store) };
+        let key = UsageKey { message: "d".to_owned(), ..record.key.clone() };
+        store.track_usage(&[UsageRecord { key, ..record }]).unwrap();
+        assert!(is_left());
+        assert_eq!(spent(), (4, 28, 15));
+        assert!(!is_left());
+    }
+
+    fn some_record(store: &SqliteUsageStore) -> UsageRecord {
+        let mut found = None;
+        store.records(&UsageQuery::default(), &mut |record| found = Some(record)).unwrap();
+        found.unwrap()
+    }
+}
