@@ -70,7 +70,7 @@ pub use resources::{Resource, Resources, Unenforced};
 pub use restart::{Restart, RestartPolicy, Restarts};
 pub use samples::{TreeSample, TreeSampler};
 pub use sandbox::{Sandbox, SandboxError};
-pub use spec::{AgentSpec, Driver, SpecDuration};
+pub use spec::{AgentSpec, Driver, RestartSpec, SpecDuration};
 pub use tier::{Cgroups, Controllers, Hold, Tier};
 
 /// One agent: something that is given a task and answers it.

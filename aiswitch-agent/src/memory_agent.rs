@@ -8,7 +8,7 @@ use aiswitch_env::Environment;
 use aiswitch_rpc::protocol::{AgentId, PermissionMode, TaskError, TaskResult, TaskSpec};
 
 use crate::worker::not_started;
-use crate::{Agent, AgentError, Driver, Launch, Profile, Resources, RunContext, Sandbox};
+use crate::{Agent, AgentError, Driver, Launch, Profile, Resources, RestartPolicy, RunContext, Sandbox};
 
 type Answer = Pin<Box<dyn Future<Output = TaskResult> + Send>>;
 
@@ -36,6 +36,7 @@ impl MemoryAgent {
             version_min: None,
             resources: Resources::default(),
             sandbox: Sandbox::None,
+            restart: RestartPolicy::default(),
             folders: Vec::new(),
         };
         Self { profile, answer: Box::new(move |task, context| Box::pin(answer(task, context))) }

@@ -8,7 +8,7 @@ use aiswitch_rpc::protocol::{AgentId, ErrorKind, PermissionMode, TaskSpec};
 use crate::error::AgentError;
 use crate::process::{Launch, find_program};
 use crate::spec::Driver;
-use crate::{Resources, Sandbox};
+use crate::{Resources, RestartPolicy, Sandbox};
 
 /// Who an agent is, and what it can do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Profile {
     pub resources: Resources,
     /// What it may touch.
     pub sandbox: Sandbox,
+    /// How often its process is started again when it ends by itself between tasks.
+    pub restart: RestartPolicy,
     /// Its own folders, from the home.
     pub folders: Vec<String>,
 }

@@ -15,7 +15,7 @@ use crate::codex_agent::CodexAgent;
 use crate::command_agent::CommandAgent;
 use crate::registry::BuiltIn;
 use crate::rpc_agent::RpcAgent;
-use crate::{Agent, Profile, Resources, Sandbox, built_in};
+use crate::{Agent, Profile, Resources, RestartPolicy, Sandbox, built_in};
 
 /// How an agent is driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,6 +108,35 @@ pub struct AgentSpec {
     /// What it may touch: `none`, `standard`, `read-only` or `offline`.
     #[serde(default)]
     pub sandbox: Sandbox,
+    /// How often its process is started again when it ends by itself between tasks; one that is there for a single task is
+    /// not.
+    #[serde(default)]
+    pub restart: RestartSpec,
+}
+
+/// How often an agent's process is started again, where that differs from [`RestartPolicy::default`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RestartSpec {
+    /// How often at most: 0 is never, and 3 without it.
+    #[serde(default)]
+    pub max: Option<u8>,
+    /// Within which time, which slides: `90`, `90s`, `10m`, `1h`; a minute without it.
+    #[serde(default)]
+    pub within: Option<SpecDuration>,
+}
+
+impl RestartSpec {
+    /// What it says, and what holds where it says nothing.
+    pub fn policy(self) -> RestartPolicy {
+        let built_in = RestartPolicy::default();
+        RestartPolicy {
+            restarts_max: self.max.map_or(built_in.restarts_max, u32::from),
+            window: self.within.map_or(built_in.window, |time| time.0),
+            ..built_in
+        }
+    }
 }
 
 impl AgentSpec {
@@ -124,6 +153,7 @@ impl AgentSpec {
             modes: None,
             limits: Resources::default(),
             sandbox: Sandbox::None,
+            restart: RestartSpec::default(),
         }
     }
 
@@ -161,6 +191,7 @@ impl AgentSpec {
             version_min: known.and_then(|known| known.version_min).map(str::to_owned),
             resources: self.limits,
             sandbox: self.sandbox,
+            restart: self.restart.policy(),
             folders: own(|known| known.folders),
         }
     }
@@ -184,6 +215,16 @@ impl AgentSpec {
 #[cfg_attr(feature = "schema", schemars(with = "String"))]
 #[serde(try_from = "Written")]
 pub struct SpecDuration(pub Duration);
+
+impl fmt::Display for SpecDuration {
+    /// Writes it in the largest unit in which it is a whole number, so that it can be read again.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.0.as_millis();
+        let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
+        let (size, unit) = units.into_iter().find(|(size, _)| ms.is_multiple_of(*size)).unwrap_or((1, "ms"));
+        write!(f, "{}{unit}", ms / size)
+    }
+}
 
 /// A duration in a config file: a bare number of seconds, or text.
 #[derive(Deserialize)]
@@ -241,9 +282,23 @@ mod tests {
         let read = |text: &str| text.parse::<SpecDuration>().ok().map(|duration| duration.0.as_millis());
         let all = ["90", "90s", "500ms", "10m", "1h", "5 min", "30d"].map(read);
         assert_eq!(all, [90_000, 90_000, 500, 600_000, 3_600_000, 300_000, 2_592_000_000].map(Some));
+        for text in ["90s", "1500ms", "10m", "36h", "30d"] {
+            assert_eq!(text.parse::<SpecDuration>().map(|read| read.to_string()), Ok(text.to_owned()));
+        }
         for bad in ["", "0", "-1", "1.5s", "10 parsecs", "m", "99999999999999999999h", "9999999999999999999h"]
         {
             assert_eq!(read(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn an_agent_is_started_again_as_its_spec_says_and_else_as_is_built_in() {
+        let built_in = RestartPolicy::default();
+        assert_eq!(RestartSpec::default().policy(), built_in);
+        let own = RestartSpec { max: Some(0), within: Some(SpecDuration(Duration::from_secs(5))) };
+        let expected = RestartPolicy { restarts_max: 0, window: Duration::from_secs(5), ..built_in };
+        assert_eq!(own.policy(), expected);
+        let spec = AgentSpec { restart: own, ..AgentSpec::new(Driver::Rpc) };
+        assert_eq!(spec.profile("a".parse().unwrap()).restart, expected);
     }
 }

@@ -6,6 +6,7 @@ use aiswitch_agent::SpecDuration;
 use aiswitch_coordinator::{AgentId, PresetName};
 use clap::{Parser, Subcommand, ValueEnum};
 
+mod agents;
 mod audit;
 mod echo;
 mod env;
@@ -23,6 +24,7 @@ mod shell;
 mod tokens;
 mod trust;
 
+pub(crate) use agents::{AgentAdd, AgentsVerb};
 pub(crate) use audit::AuditVerb;
 pub(crate) use echo::{Crash, EchoArgs};
 pub(crate) use env::{EnvSwitchArgs, EnvTarget, EnvVerb, TurnArgs};
@@ -192,6 +194,13 @@ pub(crate) enum Verb {
         #[arg(long)]
         fix: bool,
     },
+    /// Make the folder of configuration, with files that explain themselves
+    ///
+    /// What is there already stays as it is.
+    Init,
+    /// Show what is configured, and which files say so
+    #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
+    Config(ConfigVerb),
     /// Serve the Model Context Protocol on stdin and stdout: other programs' models ask agents as `run` does
     ///
     /// Its tools are `run`, `agents` and `result`. A client names agents, models and limits; presets are those that agents are
@@ -230,6 +239,13 @@ pub(crate) struct RunWait {
     pub(crate) timeout: Option<SpecDuration>,
 }
 
+/// What is configured.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigVerb {
+    /// Show the files that are read, and what runs do when their command line says nothing
+    Show,
+}
+
 /// What is to be removed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CleanArgs {
@@ -239,23 +255,6 @@ pub(crate) struct CleanArgs {
     /// Say what would be removed, and remove nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-}
-
-/// The registry of agents.
-#[derive(Debug, Subcommand)]
-pub(crate) enum AgentsVerb {
-    /// List all agents, and whether they are installed
-    List,
-    /// Show one agent: command, modes, and the variables that it is given
-    Show {
-        /// The agent
-        name: AgentId,
-    },
-    /// Start agents' programs to see which version they are
-    Check {
-        /// The agents; all that are known when none is named
-        names: Vec<AgentId>,
-    },
 }
 
 /// One command under a preset.

@@ -23,6 +23,9 @@ use crate::vault::{Presets, Vault};
 /// The verb of this program that is the echo agent.
 pub(crate) const ECHO_VERB: &str = "__echo";
 
+/// Who is asked when neither the command line nor the configuration says it.
+pub(crate) const DEFAULT_AGENTS: &str = "all built-in ones that are installed, else echo";
+
 /// What says which preset an agent is under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -125,7 +128,8 @@ fn plan(args: &RunArgs, prompt: String, config: &Config) -> Result<Plan, Error> 
         on_failure: args.on_failure,
         replay: if args.idempotent { Replay::Idempotent } else { Replay::Never },
         aggregate: args.aggregate.into(),
-        locks: args.locks.clone(),
+        locks: if args.locks.is_empty() { config.coordination.locks.clone() } else { args.locks.clone() },
+        lock_priority: args.priority,
         budget: args.budget_usd,
         ..Plan::new(prompt, cwd(args)?)
     };

@@ -10,6 +10,7 @@ use aiswitch_coordinator::{Actor, Ambient, Guard, Home, PresetName};
 use aiswitch_env::{EnvError, SHELL_PRESET, SHELL_VARIABLES};
 use chrono::{DateTime, Utc};
 use clap::ValueEnum;
+use rustix::termios::tcgetwinsize;
 use tokio::signal::unix::SignalKind;
 
 use crate::args::ShellName;
@@ -25,6 +26,8 @@ pub(crate) struct Caller {
     pub(crate) stdin_terminal: bool,
     /// Whether stdout is a terminal.
     pub(crate) stdout_terminal: bool,
+    /// How many cells a line of the terminal on stdout has; `None` where there is no terminal, or it does not tell.
+    pub(crate) stdout_columns: Option<usize>,
     /// Whether stderr is a terminal.
     pub(crate) stderr_terminal: bool,
 }
@@ -38,6 +41,10 @@ impl Caller {
             variables: std::env::vars_os().collect(),
             stdin_terminal: stdin().is_terminal(),
             stdout_terminal: stdout().is_terminal(),
+            stdout_columns: tcgetwinsize(stdout())
+                .ok()
+                .map(|size| usize::from(size.ws_col))
+                .filter(|n| *n > 0),
             stderr_terminal: stderr().is_terminal(),
         }
     }

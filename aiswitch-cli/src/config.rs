@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use aiswitch_agent::{AgentSpec, BuiltIn, SpecDuration, built_ins};
 use aiswitch_coordinator::{
-    AgentId, Home, LogLevel, PermissionMode, Preset, PresetName, PressureLimits, Retention, SAMPLE_EVERY_MAX,
-    SAMPLE_EVERY_MIN, Watch, nearest,
+    AgentId, Home, LockName, LogLevel, PermissionMode, Preset, PresetName, PressureLimits, Retention,
+    SAMPLE_EVERY_MAX, SAMPLE_EVERY_MIN, Watch, nearest,
 };
 use aiswitch_tokens::{ModelPrice, PriceList};
 use schemars::JsonSchema;
@@ -104,6 +104,10 @@ pub(crate) struct Coordination {
     /// How long an agent may be silent.
     #[serde(default)]
     pub(crate) idle_timeout: Option<SpecDuration>,
+    /// The locks that a run has while it goes on, each written as for `--lock`.
+    #[serde(default, deserialize_with = "lock_names")]
+    #[schemars(with = "Vec<String>")]
+    pub(crate) locks: Vec<LockName>,
     /// When the machine is short of memory: then fewer agents start, and those at work are paused, the last one first.
     #[serde(default, deserialize_with = "sensible")]
     pub(crate) pressure: PressureLimits,
@@ -136,6 +140,18 @@ pub(crate) enum Supervise {
     Strongest,
 }
 
+impl Supervise {
+    /// The word for it in the file.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Guard => "guard",
+            Self::Cgroup => "cgroup",
+            Self::PidNamespace => "pid_namespace",
+            Self::Strongest => "strongest",
+        }
+    }
+}
+
 /// How runs measure their agents and the machine.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -156,6 +172,12 @@ fn sample_every<'de, D: Deserializer<'de>>(every: D) -> Result<Option<SpecDurati
     }
 }
 
+/// Names that locks can have.
+fn lock_names<'de, D: Deserializer<'de>>(names: D) -> Result<Vec<LockName>, D::Error> {
+    let names = Vec::<String>::deserialize(names)?;
+    names.iter().map(|name| name.parse().map_err(D::Error::custom)).collect()
+}
+
 /// Limits of memory that make sense together.
 fn sensible<'de, D: Deserializer<'de>>(limits: D) -> Result<PressureLimits, D::Error> {
     let limits = PressureLimits::deserialize(limits)?;
@@ -168,13 +190,13 @@ fn sensible<'de, D: Deserializer<'de>>(limits: D) -> Result<PressureLimits, D::E
 pub(crate) struct RetentionSpec {
     /// How old a run may become: `12h`, `30d`; 90 days without it.
     #[serde(default)]
-    runs: Option<SpecDuration>,
+    pub(crate) runs: Option<SpecDuration>,
     /// How much all runs may take together, in MiB; 5120 without it.
     #[serde(default)]
     runs_mb: Option<u64>,
     /// How old the lines of a log may become, once its file was put away; 30 days without it.
     #[serde(default)]
-    logs: Option<SpecDuration>,
+    pub(crate) logs: Option<SpecDuration>,
     /// How much all files of logs that were put away may take together, in MiB; 1024 without it.
     #[serde(default)]
     logs_mb: Option<u64>,
@@ -201,12 +223,12 @@ impl Config {
     /// A file that cannot be read, or that holds what it may not.
     pub(crate) fn read(home: &Home) -> Result<Self, ConfigError> {
         let folder = home.config_dir();
-        let configured: AgentsFile = read_file(&folder.join("agents.yaml"))?;
+        let configured = read_agents(&folder.join("agents.yaml"))?;
         let presets = read_presets(&folder.join("presets.yaml"))?;
         let coordination = read_file(&folder.join("coordination.yaml"))?;
         let Self { mut agents, .. } = Self::built_in();
         agents.extend(
-            configured.agents.into_iter().map(|(id, spec)| (id, Known { spec, origin: Origin::Configured })),
+            configured.into_iter().map(|(id, spec)| (id, Known { spec, origin: Origin::Configured })),
         );
         Ok(Self { agents, presets, coordination, alerts: read_alerts(home)?, preset: None, mode: None })
     }
@@ -265,6 +287,22 @@ pub(crate) fn read_alerts(home: &Home) -> Result<Vec<Watch>, ConfigError> {
 pub(crate) fn read_prices(home: &Home) -> Result<PriceList, ConfigError> {
     let file: PricesFile = read_file(&home.config_dir().join("prices.yaml"))?;
     Ok(PriceList::new(file.models))
+}
+
+/// The agents of a file; one that is not there has none.
+///
+/// # Errors
+/// It holds what it may not, or cannot be read.
+pub(crate) fn read_agents(path: &Path) -> Result<BTreeMap<AgentId, AgentSpec>, ConfigError> {
+    read_file::<AgentsFile>(path).map(|file| file.agents)
+}
+
+/// The agents of a text; an empty one has none.
+///
+/// # Errors
+/// It holds what it may not.
+pub(crate) fn parse_agents(text: &str) -> Result<BTreeMap<AgentId, AgentSpec>, serde_saphyr::Error> {
+    parse::<AgentsFile>(text).map(|file| file.agents)
 }
 
 /// The presets of a text; an empty one has none.

@@ -22,7 +22,7 @@ use aiswitch_tokens::UsageError;
 use crate::config::ConfigError;
 use crate::exit::Code;
 use crate::pick::PickError;
-use hints::{env_hint, lock_code, lock_hint, run_hint, unsafe_hint};
+use hints::{env_hint, lock_code, lock_hint, place_hint, run_hint, unsafe_hint};
 pub(crate) use switch::Because;
 pub(crate) use tool::ToolError;
 
@@ -207,6 +207,12 @@ pub(crate) enum Error {
         #[source]
         source: io::Error,
     },
+    #[error("agent `{name}` stands in `{path}` already")]
+    AgentExists { name: AgentId, path: PathBuf },
+    #[error("agent `{name}` does not stand in `{path}`")]
+    NotConfigured { name: AgentId, path: PathBuf },
+    #[error("agent `{id}` has no program")]
+    NoProgram { id: AgentId },
     #[error("preset `{name}` is there already")]
     PresetExists { name: PresetName },
     #[error("preset `{child}` extends `{name}`")]
@@ -393,6 +399,11 @@ impl Error {
             }
             Self::NothingToImport => Some("name a file or folder: aiswitch preset import PATH".into()),
             Self::PurgeUnconfirmed => Some("run it at a terminal, or give --yes".into()),
+            Self::AgentExists { name, .. } => {
+                Some(format!("change it there; or first: aiswitch agents remove {name}"))
+            }
+            Self::NotConfigured { .. } => Some("aiswitch agents list shows those that are known".into()),
+            Self::NoProgram { id } => Some(format!("aiswitch agents add {id} -- PROGRAM ARG")),
             Self::PresetExists { name } => Some(format!("change it: aiswitch preset edit {name}")),
             Self::PresetInUse { child, .. } => {
                 Some(format!("remove `{child}` first, or let it extend another"))
@@ -400,7 +411,7 @@ impl Error {
             Self::UnknownPreset { nearest: Some(near), .. } => Some(format!("did you mean `{near}`?")),
             Self::UnknownPreset { .. } => Some(PRESETS_HINT.into()),
             Self::PresetShape { .. } => {
-                Some("give each preset a line of its own, or change it by hand".into())
+                Some("give each entry a line of its own, or change it by hand".into())
             }
             Self::NoSecrets => Some("run it where the variables that presets name are set".into()),
             Self::NoOutput { agents, .. } if agents.is_empty() => None,
@@ -420,6 +431,9 @@ impl Error {
             }
             Self::NoReport { run } => Some(format!("what was heard until now: aiswitch logs {run}")),
             Self::Killed { .. } => Some("what was heard until then: aiswitch logs last".into()),
+            Self::Usage(error) => place_hint(error),
+            Self::Metrics(error) => place_hint(error),
+            Self::Home(error) => place_hint(error),
             _ => None,
         }
     }

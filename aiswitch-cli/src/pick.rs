@@ -1,6 +1,7 @@
 //! One item of `--agent`: which agent, under which name, how often.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 
@@ -60,6 +61,22 @@ impl FromStr for Pick {
             None => (rest, None),
         };
         Ok(Self { alias, agent: agent.parse()?, model, preset, count })
+    }
+}
+
+impl fmt::Display for Pick {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let part =
+            |start: &str, text: Option<String>| text.map(|text| format!("{start}{text}")).unwrap_or_default();
+        let alias = self.alias.as_ref().map(|alias| format!("{alias}=")).unwrap_or_default();
+        write!(
+            f,
+            "{alias}{}{}{}{}",
+            self.agent,
+            part(":", self.model.clone()),
+            part("@", self.preset.as_ref().map(ToString::to_string)),
+            part("*", self.count.map(|count| count.to_string())),
+        )
     }
 }
 

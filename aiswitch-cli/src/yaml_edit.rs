@@ -1,4 +1,4 @@
-//! Changing `presets.yaml` so that a person's comments and order stay; pure.
+//! Changing `presets.yaml` and `agents.yaml` so that a person's comments and order stay; pure.
 //!
 //! Lines are changed where they stand, and what comes out is read again: a change is made only if it says exactly what
 //! was wanted. A preset whose own lines cannot be changed one by one is written anew, which loses the comments within it.
@@ -70,26 +70,39 @@ fn change_variables(text: &str, name: &PresetName, old: &Preset, new: &Preset) -
 
 /// Writes a whole preset anew, adds it, or takes it out.
 fn replace_preset(text: &str, name: &PresetName, preset: Option<&Preset>) -> Option<String> {
+    replace_entry(text, "presets", name.as_ref(), |indent| {
+        preset.map(|preset| block(indent, name, preset)).unwrap_or_default()
+    })
+}
+
+/// The text with the entry `key` of a mapping at its top as `block` makes its lines for an indent: anew, added, or taken out.
+///
+/// The caller reads what comes out before it is kept.
+pub(crate) fn replace_entry(
+    text: &str,
+    section: &str,
+    key: &str,
+    block: impl FnOnce(usize) -> Vec<String>,
+) -> Option<String> {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    let presets = if let Some(presets) = find(&lines, 0..lines.len(), "presets") {
-        presets
+    let found = if let Some(found) = find(&lines, 0..lines.len(), section) {
+        found
     } else {
-        lines.push("presets:".to_owned());
-        find(&lines, 0..lines.len(), "presets")?
+        lines.push(format!("{section}:"));
+        find(&lines, 0..lines.len(), section)?
     };
     // `presets: {}` has no lines below; it can only be replaced if that loses nothing.
-    if presets.lines.len() == 1 {
-        "presets:".clone_into(&mut lines[presets.lines.start]);
+    if found.lines.len() == 1 {
+        lines[found.lines.start] = format!("{section}:");
     }
-    let below = presets.below();
+    let below = found.below();
     let indent = below.clone().find(|at| is_content(&lines[*at])).map_or(INDENT, |at| indent_of(&lines[at]));
-    let entry = find(&lines, below, name.as_ref());
-    let place = entry.map_or(presets.lines.end..presets.lines.end, |entry| entry.lines);
-    let block = preset.map(|preset| block(indent, name, preset)).unwrap_or_default();
-    lines.splice(place, block);
-    let is_empty = find(&lines, 0..lines.len(), "presets").is_some_and(|presets| presets.lines.len() == 1);
+    let entry = find(&lines, below, key);
+    let place = entry.map_or(found.lines.end..found.lines.end, |entry| entry.lines);
+    lines.splice(place, block(indent));
+    let is_empty = find(&lines, 0..lines.len(), section).is_some_and(|found| found.lines.len() == 1);
     if is_empty {
-        "presets: {}".clone_into(&mut lines[presets.lines.start]);
+        lines[found.lines.start] = format!("{section}: {{}}");
     }
     Some(joined(&lines))
 }
@@ -131,7 +144,7 @@ fn mapping(indent: usize, key: &str, variables: &BTreeMap<String, ValueSource>) 
 }
 
 /// Text as a YAML scalar of one line: bare where that is safe, else in the double quotes that YAML shares with JSON.
-fn scalar(text: &str) -> String {
+pub(crate) fn scalar(text: &str) -> String {
     let is_reference =
         ["ENC[", "env:", "file:/", "https://", "http://"].iter().any(|start| text.starts_with(start));
     let is_safe = |c: char| c.is_ascii_alphanumeric() || "_-./:[],+".contains(c);

@@ -1,7 +1,9 @@
-//! Prints what one look at eight agents and the machine costs, and how true it is where processes come and go, beside sysinfo.
+//! Prints what one look at eight agents and the machine costs, and how true it is where processes come and go, beside sysinfo;
+//! and what it costs to judge their samples by rules of alerts.
 //!
 //! `cargo run --release -p aiswitch-coordinator --example tick` exits with 1 if a look takes more than 1 ms of CPU time, or the
-//! CPU of a tree is told more than 5 points from what the kernel tells the shell at its root.
+//! CPU of a tree is told more than 5 points from what the kernel tells the shell at its root, or ten rules take more than 1 ms
+//! of CPU time to judge a sample of each agent.
 
 #![expect(clippy::disallowed_methods, reason = "processes are what it measures with")]
 #![expect(clippy::print_stdout, reason = "an example that prints figures")]
@@ -14,8 +16,10 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use aiswitch_coordinator::ProcessCollector;
-use aiswitch_metrics::Collector as _;
-use chrono::DateTime;
+use aiswitch_metrics::{
+    AlertCondition, AlertRule, Collector as _, Metric, Sample, Source, SqliteMetricsStore, judge_alerts,
+};
+use chrono::{DateTime, TimeDelta};
 use rustix::time::{ClockId, clock_gettime};
 use sysinfo::{Pid, ProcessesToUpdate, System};
 
@@ -38,7 +42,12 @@ const SLOW_LOOKS: u32 = 20;
 /// How long it is between two looks at the tree whose processes come and go.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How many rules of alerts judge each sample, and how often.
+const RULES: u32 = 10;
+const JUDGEMENTS: u32 = 500;
+
 const LOOK_MS_MAX: f64 = 1.0;
+const JUDGE_MS_MAX: f64 = 1.0;
 const POINTS_MAX: f64 = 5.0;
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
@@ -67,8 +76,37 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     println!(
         "a tree whose processes come and go: {own_percent:.1} % of a core, sysinfo {peer_percent:.1} %, in truth {truth:.1} %"
     );
-    let is_met = own <= LOOK_MS_MAX && (own_percent - truth).abs() <= POINTS_MAX;
+    let thresholds = judging(folder.path(), AlertCondition::Above(1e9), RULES)?;
+    println!("{RULES} rules of alerts over {AGENTS} agents: {thresholds:.3} ms of CPU time a judgement");
+    let anomaly = judging(folder.path(), AlertCondition::Anomaly, 1)?;
+    println!("one that asks for anomalies: {anomaly:.3} ms");
+    let is_met =
+        thresholds <= JUDGE_MS_MAX && own <= LOOK_MS_MAX && (own_percent - truth).abs() <= POINTS_MAX;
     Ok(if is_met { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The CPU time in milliseconds that it takes to judge a sample of each agent by so many rules in a store on disk.
+fn judging(folder: &Path, condition: AlertCondition, count: u32) -> Result<f64, Box<dyn Error>> {
+    let path = folder.join(format!("{condition}.db"));
+    let store = SqliteMetricsStore::at(path);
+    let rule = |number: u32| AlertRule::new(format!("rule-{number}"), Metric::MEMORY_BYTES, condition);
+    let rules: Vec<AlertRule> = (0..count).map(rule).collect();
+    let (mut tick, mut problem) = (0_u32, None);
+    let cost = cost(JUDGEMENTS, || {
+        tick += 1;
+        let at = DateTime::UNIX_EPOCH + TimeDelta::seconds(10 * i64::from(tick));
+        let bytes =
+            |agent: usize| f64::from(tick % 97) * 1e6 + f64::from(u32::try_from(agent).unwrap_or_default());
+        let sample = |agent: usize| Sample {
+            source: Source::Agent(format!("agent-{agent}")),
+            at,
+            figures: vec![(Metric::MEMORY_BYTES, bytes(agent))],
+        };
+        let samples: Vec<Sample> = (0..AGENTS).map(sample).collect();
+        let judged = judge_alerts(&store, &rules, &samples, at);
+        problem = problem.take().or(judged.problem);
+    });
+    problem.map_or(Ok(cost), |problem| Err(problem.into()))
 }
 
 /// The CPU of a busy tree as we tell it, as sysinfo does, and in truth, in percent of one core.

@@ -93,7 +93,7 @@ pub use aiswitch_agent::{
     TaskStatus, ToolPhase, Turn, built_in, built_ins, guard_main,
 };
 pub use aiswitch_env::{Ambient, DataKeys, EnvSnapshot, Environment, Origin, Preset, PresetName, SnapshotId};
-pub use aiswitch_lock::{FileLockManager, LockManager, LockName, MemoryLockManager};
+pub use aiswitch_lock::{FileLockManager, LockManager, LockName, MemoryLockManager, Priority};
 pub use aiswitch_metrics::{AlertCondition, AlertRule, Collector, MetricsStore};
 pub use aiswitch_tokens::{Cost, CostSource, CostSummary, NanoUsd, Usage, UsageStore, UsageSummary};
 pub use tokio_util::sync::CancellationToken;

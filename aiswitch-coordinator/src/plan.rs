@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aiswitch_agent::{AgentId, PermissionMode, Replay};
 use aiswitch_env::{EnvSnapshot, PresetName};
-use aiswitch_lock::{LockName, TIMEOUT_DEFAULT};
+use aiswitch_lock::{LockName, Priority, TIMEOUT_DEFAULT};
 use aiswitch_tokens::NanoUsd;
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +48,8 @@ pub struct Plan {
     pub locks: Vec<LockName>,
     /// How long all locks together are waited for.
     pub lock_timeout: Duration,
+    /// How early the run is served among those that wait for the same locks.
+    pub lock_priority: Priority,
     /// What all agents together may cost; the run stops when that is spent. `None` has no limit.
     pub budget: Option<NanoUsd>,
 }
@@ -72,6 +74,7 @@ impl Plan {
             aggregate: Aggregate::List,
             locks: Vec::new(),
             lock_timeout: TIMEOUT_DEFAULT,
+            lock_priority: Priority::Normal,
             budget: None,
         }
     }
@@ -158,6 +161,13 @@ impl Plan {
     #[must_use]
     pub fn with_lock_timeout(mut self, lock_timeout: Duration) -> Self {
         self.lock_timeout = lock_timeout;
+        self
+    }
+
+    /// Sets how early the run is served among those that wait for the same locks.
+    #[must_use]
+    pub fn with_lock_priority(mut self, lock_priority: Priority) -> Self {
+        self.lock_priority = lock_priority;
         self
     }
 

@@ -48,18 +48,31 @@ fn judge_all(
     (samples, now): (&[Sample], DateTime<Utc>),
     judged: &mut Judged,
 ) -> Result<(), MetricsError> {
-    let notes = if rules.is_empty() { Vec::new() } else { store.notes(BEGINNING)? };
-    for rule in rules {
-        let name = format!("{BEGINNING}{}", rule.name);
-        let note = notes.iter().find(|(known, _)| *known == name).map(|(_, note)| note.as_str());
-        let mut made = judge(rule, note, (samples, now));
-        // Time alone rarely changes anything.
-        if made.is_new {
-            store.change_note(&name, &mut |note| {
-                made = judge(rule, note, (samples, now));
-                Some(written(&made.state))
-            })?;
-        }
+    if rules.is_empty() {
+        return Ok(());
+    }
+    let notes = store.notes(BEGINNING)?;
+    let names: Vec<String> = rules.iter().map(name_of).collect();
+    let judge_rule = |place: usize, note: Option<&str>| judge(&rules[place], note, (samples, now));
+    let note_of =
+        |name: &String| notes.iter().find(|(known, _)| known == name).map(|(_, note)| note.as_str());
+    // A figure changes what is known; time alone rarely does, so that it is judged first whether it did.
+    let of_time = |place: usize, name| {
+        let has_figures = samples.iter().any(|sample| rules[place].is_about(&sample.source));
+        (!has_figures).then(|| judge_rule(place, note_of(name))).filter(|made| !made.is_new)
+    };
+    let mut all: Vec<Option<Made>> =
+        names.iter().enumerate().map(|(place, name)| of_time(place, name)).collect();
+    // All at once: each writing waits for the disk.
+    let left: Vec<&str> =
+        all.iter().zip(&names).filter(|(made, _)| made.is_none()).map(|(_, name)| name.as_str()).collect();
+    if !left.is_empty() {
+        store.change_notes(&left, &mut |name, note| {
+            let place = names.iter().position(|other| other == name)?;
+            Some(written(&all[place].insert(judge_rule(place, note)).state))
+        })?;
+    }
+    for (rule, mut made) in rules.iter().zip(all).filter_map(|(rule, made)| Some((rule, made?))) {
         judged.tellings.append(&mut made.judged.tellings);
         judged.firing.extend(made.state.alerts(rule).filter(|alert| alert.state.is_firing()));
         judged.crowd += made.judged.crowd;
@@ -78,21 +91,18 @@ pub fn settle_alerts(
     told: &[Alert],
     now: DateTime<Utc>,
 ) -> Result<Vec<Telling>, MetricsError> {
+    let is_told = |rule: &&AlertRule| told.iter().any(|alert| alert.rule == rule.name);
+    let rules: Vec<(String, &AlertRule)> =
+        rules.iter().filter(is_told).map(|rule| (name_of(rule), rule)).collect();
+    let names: Vec<&str> = rules.iter().map(|(name, _)| name.as_str()).collect();
     let mut tellings = Vec::new();
-    for rule in rules {
-        let of_rule: Vec<Alert> = told.iter().filter(|alert| alert.rule == rule.name).cloned().collect();
-        if of_rule.is_empty() {
-            continue;
-        }
-        let mut next = Vec::new();
-        store.change_note(&format!("{BEGINNING}{}", rule.name), &mut |note| {
-            let note = note?;
-            let Some(mut state) = read(rule, note).ok().flatten() else { return Some(note.to_owned()) };
-            next = state.settle(rule, &of_rule, now);
-            Some(written(&state))
-        })?;
-        tellings.append(&mut next);
-    }
+    store.change_notes(&names, &mut |name, note| {
+        let known = rules.iter().find(|(other, _)| other == name);
+        let known = known.and_then(|(_, rule)| Some((rule, read(rule, note?).ok()??)));
+        let Some((rule, mut state)) = known else { return note.map(str::to_owned) };
+        tellings.append(&mut state.settle(rule, told, now));
+        Some(written(&state))
+    })?;
     Ok(tellings)
 }
 
@@ -107,7 +117,7 @@ pub fn alerts(
 ) -> Result<Vec<Alert>, MetricsError> {
     let notes = store.notes(BEGINNING)?;
     let of_rule = |rule: &AlertRule| {
-        let name = format!("{BEGINNING}{}", rule.name);
+        let name = name_of(rule);
         let note = notes.iter().find(|(known, _)| *known == name).map(|(_, note)| note.as_str());
         judge(rule, note, (&[], now)).state.alerts(rule).collect::<Vec<_>>()
     };
@@ -119,12 +129,15 @@ pub fn alerts(
 /// # Errors
 /// The store cannot be read or written.
 pub fn forget_alerts(store: &dyn MetricsStore, rules: &[AlertRule]) -> Result<(), MetricsError> {
-    for (name, _) in store.notes(BEGINNING)? {
-        if rules.iter().all(|rule| name.strip_prefix(BEGINNING) != Some(&rule.name)) {
-            store.change_note(&name, &mut |_| None)?;
-        }
-    }
-    Ok(())
+    let is_gone = |name: &&str| rules.iter().all(|rule| name.strip_prefix(BEGINNING) != Some(&rule.name));
+    let notes = store.notes(BEGINNING)?;
+    let gone: Vec<&str> = notes.iter().map(|(name, _)| name.as_str()).filter(is_gone).collect();
+    if gone.is_empty() { Ok(()) } else { store.change_notes(&gone, &mut |_, _| None) }
+}
+
+/// The name of a rule's note.
+fn name_of(rule: &AlertRule) -> String {
+    format!("{BEGINNING}{}", rule.name)
 }
 
 /// What one judgement of one rule made.

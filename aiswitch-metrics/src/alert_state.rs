@@ -125,7 +125,7 @@ impl RuleState {
 
     /// Lets go of what was told, and says what the caller is to tell next.
     pub(crate) fn settle(&mut self, rule: &AlertRule, told: &[Alert], now: DateTime<Utc>) -> Vec<Telling> {
-        self.untold.settle(told);
+        self.untold.settle(rule, told);
         self.untold.take(rule, now)
     }
 

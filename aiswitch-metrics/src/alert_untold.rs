@@ -104,9 +104,11 @@ impl Untold {
     }
 
     /// Lets go of what was told.
-    pub(crate) fn settle(&mut self, told: &[Alert]) {
+    pub(crate) fn settle(&mut self, rule: &AlertRule, told: &[Alert]) {
         let is_it = |entry: &Entry, alert: &Alert| {
-            alert.source.agent() == entry.agent.as_deref() && alert.state == entry.state
+            alert.rule == rule.name
+                && alert.source.agent() == entry.agent.as_deref()
+                && alert.state == entry.state
         };
         self.0.retain(|entry| entry.taken_at.is_none() || !told.iter().any(|alert| is_it(entry, alert)));
     }

@@ -7,6 +7,7 @@ mod alert_untold;
 mod anomaly;
 mod anomaly_view;
 mod batch;
+mod chunk;
 mod collector;
 mod error;
 mod metric;
@@ -18,6 +19,7 @@ mod sample;
 mod series;
 mod store;
 mod store_memory;
+mod store_rows;
 mod store_sqlite;
 mod summary;
 #[cfg(target_os = "linux")]

@@ -31,11 +31,11 @@ pub(crate) fn pack(bucket: &Bucket, start_ms: i64) -> Vec<u8> {
         );
         put_varint(&mut bytes, zigzag(summary.last_ms - before_ms));
         before_ms = summary.last_ms;
-        put_figure(&mut bytes, summary.last, Some(0));
+        put_figure(&mut bytes, summary.last, near);
         if !is_flat {
-            put_figure(&mut bytes, summary.min, near);
-            put_figure(&mut bytes, summary.max, near);
-            put_figure(&mut bytes, summary.sum, sum_near);
+            for (figure, near) in [(summary.min, near), (summary.max, near), (summary.sum, sum_near)] {
+                put_figure(&mut bytes, figure, distance(figure, near));
+            }
         }
         if !summary.sizes.is_empty() {
             put_varint(&mut bytes, summary.sizes.len() as u64);
@@ -53,7 +53,7 @@ pub(crate) fn pack(bucket: &Bucket, start_ms: i64) -> Vec<u8> {
 /// The bucket that was packed; `None` if it is damaged.
 pub(crate) fn unpack(bytes: &[u8], start_ms: i64) -> Option<Bucket> {
     let mut summaries = Vec::with_capacity(METRICS_USUAL);
-    unpack_each(bytes, start_ms, None, &mut |number, summary| summaries.push((number, summary.clone())))?;
+    unpack_each(bytes, start_ms, None, |number, summary| summaries.push((number, summary.clone())))?;
     Some(Bucket::in_order(summaries))
 }
 
@@ -62,18 +62,18 @@ pub(crate) fn unpack_each(
     bytes: &[u8],
     start_ms: i64,
     wanted: Option<u32>,
-    each: &mut dyn FnMut(u32, &Summary),
+    mut each: impl FnMut(u32, &Summary),
 ) -> Option<()> {
     let mut rest = bytes;
     let (mut last_ms, mut number_min) = (start_ms, 0);
     // One for all of them: only response times need memory of their own.
     let mut summary = Summary::of(0.0, 0);
     while !rest.is_empty() {
-        let number = u32::try_from(take_varint(&mut rest)?).ok().filter(|number| *number >= number_min)?;
+        let number = u32::try_from(take_short(&mut rest)?).ok().filter(|number| *number >= number_min)?;
         number_min = number.checked_add(1)?;
         let count = take_varint(&mut rest)?;
         let (n, has_sizes, is_flat) = (count >> 2, count & 2 != 0, count & 1 != 0);
-        last_ms = last_ms.checked_add(unzigzag(take_varint(&mut rest)?))?;
+        last_ms = last_ms.checked_add(unzigzag(take_short(&mut rest)?))?;
         match wanted {
             // They stand in the order of their numbers.
             Some(wanted) if number > wanted => break,
@@ -96,7 +96,10 @@ pub(crate) fn unpack_each(
         summary.sizes.clear();
         if has_sizes {
             let mut size = 0_u64;
-            for _ in 0..take_varint(&mut rest)? {
+            let sizes = take_varint(&mut rest)?;
+            // Each takes two bytes at least.
+            summary.sizes.reserve(usize::try_from(sizes).ok().filter(|sizes| *sizes <= rest.len() / 2)?);
+            for _ in 0..sizes {
                 size = size.checked_add(take_varint(&mut rest)?)?;
                 summary.sizes.push((size, take_varint(&mut rest)?));
             }
@@ -145,10 +148,14 @@ fn times(near: Option<i64>, n: u64) -> Option<i64> {
     (times.unsigned_abs() < WHOLE_MAX).then_some(times)
 }
 
-fn put_figure(bytes: &mut Vec<u8>, figure: f64, near: Option<i64>) {
-    let whole = thousandths(figure).zip(near).and_then(|(whole, near)| whole.checked_sub(near));
+/// How many thousandths a figure is from another, where it is told by them.
+fn distance(figure: f64, near: Option<i64>) -> Option<i64> {
+    thousandths(figure)?.checked_sub(near?)
+}
+
+fn put_figure(bytes: &mut Vec<u8>, figure: f64, distance: Option<i64>) {
     // Doubled below, which must fit.
-    if let Some(distance) = whole.filter(|distance| distance.unsigned_abs() < 1 << 61) {
+    if let Some(distance) = distance.filter(|distance| distance.unsigned_abs() < 1 << 61) {
         put_varint(bytes, zigzag(distance) << 1);
     } else {
         put_varint(bytes, 1);
@@ -156,7 +163,24 @@ fn put_figure(bytes: &mut Vec<u8>, figure: f64, near: Option<i64>) {
     }
 }
 
+/// A number that is mostly of one byte.
+#[inline]
+fn take_short(rest: &mut &[u8]) -> Option<u64> {
+    match rest.split_first() {
+        Some((byte, after)) if *byte < 0x80 => {
+            *rest = after;
+            Some(u64::from(*byte))
+        }
+        _ => take_varint(rest),
+    }
+}
+
 /// A figure, and its thousandths if it is told by them.
+#[expect(
+    clippy::inline_always,
+    reason = "reports read a million figures, whose place then stays in registers"
+)]
+#[inline(always)]
 fn take_figure(rest: &mut &[u8], near: Option<i64>) -> Option<(f64, Option<i64>)> {
     let told = take_varint(rest)?;
     if told == 1 {
@@ -226,7 +250,7 @@ mod tests {
             let bucket = Bucket::of(summaries.collect());
             let expected = bucket.summaries().iter().find(|(number, _)| *number == wanted);
             let mut found = None;
-            let told = unpack_each(&pack(&bucket, 1_000), 1_000, Some(wanted), &mut |number, summary| {
+            let told = unpack_each(&pack(&bucket, 1_000), 1_000, Some(wanted), |number, summary| {
                 found = Some((number, summary.clone()));
             });
             prop_assert_eq!((told, format!("{found:?}")), (Some(()), format!("{:?}", expected.cloned())));

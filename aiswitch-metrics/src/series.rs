@@ -112,20 +112,25 @@ pub fn series(
         source: query.source.clone(),
         metric: query.metric.clone(),
     };
-    let step_ms = query.step.num_milliseconds();
+    let (since_ms, step_ms) = (query.since.timestamp_millis(), query.step.num_milliseconds());
     let mut found: Vec<(Source, Vec<Series>)> = Vec::new();
     // Where the point before belonged: the next is often of the same source and step, and the metric behind it.
     let (mut place, mut step, mut step_at, mut behind) = (0, 0, None, 0);
+    let mut is_loose = false;
     store.points(&wanted, &mut |point| {
+        if step_at.replace(point.at) != Some(point.at) {
+            let number = (point.at.timestamp_millis() - since_ms) / step_ms;
+            step = usize::try_from(number).unwrap_or(usize::MAX);
+        }
+        // No store tells what was not asked for.
+        if step >= steps {
+            return;
+        }
         if found.get(place).is_none_or(|(source, _)| source != point.source) {
             place = found.iter().position(|(source, _)| source == point.source).unwrap_or_else(|| {
                 found.push((point.source.clone(), Vec::new()));
                 found.len() - 1
             });
-        }
-        if step_at.replace(point.at) != Some(point.at) {
-            let number = (point.at - query.since).num_milliseconds() / step_ms;
-            step = usize::try_from(number).unwrap_or(usize::MAX);
         }
         let own = &mut found[place].1;
         let is_its = |series: &Series| series.metric == *point.metric;
@@ -137,20 +142,31 @@ pub fn series(
                 metric: point.metric.clone(),
                 since: query.since,
                 step: query.step,
-                steps: vec![None; steps],
+                steps: Vec::with_capacity(steps),
             });
             own.len() - 1
         });
         behind = series + 1;
-        match own[series].steps.get_mut(step) {
-            Some(Some(step)) => step.merge_loosely(point.summary),
-            Some(none) => *none = Some(point.summary.clone()),
-            // No store tells what was not asked for.
-            None => {}
+        let told = &mut own[series].steps;
+        match told.get_mut(step) {
+            Some(Some(step)) => {
+                step.merge_loosely(point.summary);
+                is_loose = true;
+            }
+            Some(gap) => *gap = Some(point.summary.clone()),
+            None => {
+                told.resize(step, None);
+                told.push(Some(point.summary.clone()));
+            }
         }
     })?;
     let mut series: Vec<Series> = found.into_iter().flat_map(|(_, own)| own).collect();
-    series.iter_mut().flat_map(|series| &mut series.steps).flatten().for_each(Summary::tidy);
+    for series in &mut series {
+        series.steps.resize(steps, None);
+        if is_loose {
+            series.steps.iter_mut().flatten().for_each(Summary::tidy);
+        }
+    }
     series.sort_by(|left, right| (&left.source, &left.metric).cmp(&(&right.source, &right.metric)));
     Ok(series)
 }

@@ -53,6 +53,33 @@ impl Level {
         }
     }
 
+    /// How long a span is whose buckets of one source may share a row of a database.
+    ///
+    /// A row is written whole whenever one of its buckets changes, so that it is short.
+    pub(crate) fn row_span_ms(self) -> i64 {
+        match self {
+            Self::Sample => 60_000,
+            Self::Minute => 5 * 60_000,
+            Self::Hour => 2 * 3_600_000,
+            Self::Ever => 1,
+        }
+    }
+
+    /// The start of such a span.
+    pub(crate) fn row_ms(self, at_ms: i64) -> i64 {
+        at_ms.saturating_sub(at_ms.rem_euclid(self.row_span_ms()))
+    }
+
+    /// Its table in a database.
+    pub(crate) fn table(self) -> &'static str {
+        match self {
+            Self::Sample => "samples",
+            Self::Minute => "minutes",
+            Self::Hour => "hours",
+            Self::Ever => "ever",
+        }
+    }
+
     /// The coarsest level that tells steps of this length apart and reaches back to a moment.
     ///
     /// Where the level that would do for the steps does not reach so far, it is the next that does.
@@ -189,14 +216,16 @@ pub trait MetricsStore: fmt::Debug + Send + Sync {
     /// The store cannot be written.
     fn forget(&self, now: DateTime<Utc>) -> Result<u64, MetricsError>;
 
-    /// Changes a note that all processes share, alone among them; `None` is a note that is not there.
+    /// Changes notes that all processes share, one after the other and alone among them; `None` is a note that is not there.
+    ///
+    /// `change` is given a note's name and what it says.
     ///
     /// # Errors
-    /// The store cannot be written; the note is as it was then.
-    fn change_note(
+    /// The store cannot be written; all notes are as they were then.
+    fn change_notes(
         &self,
-        name: &str,
-        change: &mut dyn FnMut(Option<&str>) -> Option<String>,
+        names: &[&str],
+        change: &mut dyn FnMut(&str, Option<&str>) -> Option<String>,
     ) -> Result<(), MetricsError>;
 
     /// The notes whose names begin like this, in the order of their names.

@@ -100,6 +100,9 @@ impl MetricsStore for MemoryMetricsStore {
                 others.get(usize::try_from(place).ok()?).cloned()
             })
         };
+        if since >= until {
+            return Ok(());
+        }
         // The system comes before all agents.
         let wanted = (query.level, since, Source::System)..(query.level, until, Source::System);
         for ((_, start_ms, source), bucket) in buckets.range(wanted) {
@@ -127,15 +130,17 @@ impl MetricsStore for MemoryMetricsStore {
         Ok(forgotten)
     }
 
-    fn change_note(
+    fn change_notes(
         &self,
-        name: &str,
-        change: &mut dyn FnMut(Option<&str>) -> Option<String>,
+        names: &[&str],
+        change: &mut dyn FnMut(&str, Option<&str>) -> Option<String>,
     ) -> Result<(), MetricsError> {
         let notes = &mut self.kept().notes;
-        match change(notes.get(name).map(String::as_str)) {
-            Some(note) => drop(notes.insert(name.to_owned(), note)),
-            None => drop(notes.remove(name)),
+        for name in names {
+            match change(name, notes.get(*name).map(String::as_str)) {
+                Some(note) => drop(notes.insert((*name).to_owned(), note)),
+                None => drop(notes.remove(*name)),
+            }
         }
         Ok(())
     }

@@ -11,20 +11,19 @@ use chrono::{DateTime, Utc};
 use crate::metric::OTHER_NUMBER_MIN;
 use crate::packed::{pack, unpack, unpack_each};
 use crate::store::{Checked, Level, OTHER_METRICS_MAX, SOURCES_MAX, check};
+use crate::store_rows::{Rows, WHAT, each_bucket, forget};
 use crate::summary::Bucket;
 use crate::{Metric, MetricsError, MetricsStore, Point, Sample, SampleQuery, Source, Stored, Summary};
 
 /// How many samples are written in one transaction.
 const BATCH: usize = 5_000;
 
-/// What is damaged where a row cannot be read.
-const WHAT: &str = "figures of metrics";
-
 /// The tables, as they came to be; a version is only ever added.
 ///
-/// A source without an agent is the system. `figures` is what [`pack`] makes of one source's figures in a span of time. Time
+/// A source without an agent is the system. `figures` is what [`pack`] makes of one source's figures in a span of time, or from
+/// version 2 on what [`join`](crate::chunk::join) makes of several such; a program that knows version 1 alone is refused. Time
 /// comes first in the keys: samples come in its order, so the newest rows lie side by side and pages are full.
-const SCHEMA: Schema = Schema {
+pub(crate) const SCHEMA: Schema = Schema {
     // "aiME"
     application_id: 0x6169_4D45,
     migrations: &["
@@ -43,7 +42,7 @@ const SCHEMA: Schema = Schema {
             start_ms INTEGER NOT NULL, source INTEGER NOT NULL, figures BLOB NOT NULL, PRIMARY KEY (start_ms, source)
         ) STRICT, WITHOUT ROWID;
         CREATE TABLE notes (name TEXT PRIMARY KEY, note TEXT NOT NULL) STRICT, WITHOUT ROWID;
-    "],
+    ", "-- From here on a row may hold several buckets."],
 };
 
 /// Samples in a database file that several processes share.
@@ -96,29 +95,28 @@ impl MetricsStore for SqliteMetricsStore {
             let mut forgotten = 0;
             for level in Level::ALL {
                 let Some(kept) = level.kept() else { continue };
-                let delete = format!("DELETE FROM {} WHERE start_ms < ?1", table(level));
-                forgotten += change.execute(&delete, [(now - kept).timestamp_millis()])? as u64;
+                forgotten += forget(change, level, (now - kept).timestamp_millis())?;
             }
             Ok(forgotten)
         })?)
     }
 
-    fn change_note(
+    fn change_notes(
         &self,
-        name: &str,
-        change: &mut dyn FnMut(Option<&str>) -> Option<String>,
+        names: &[&str],
+        change: &mut dyn FnMut(&str, Option<&str>) -> Option<String>,
     ) -> Result<(), MetricsError> {
         self.database()?.write(|transaction| {
-            let before: Option<String> = transaction
-                .prepare_cached("SELECT note FROM notes WHERE name = ?1")?
-                .query_row([name], |row| row.get(0))
-                .optional()?;
-            match change(before.as_deref()) {
-                Some(note) => transaction
-                    .prepare_cached("INSERT OR REPLACE INTO notes VALUES (?1, ?2)")?
-                    .execute([name, &note])?,
-                None => transaction.prepare_cached("DELETE FROM notes WHERE name = ?1")?.execute([name])?,
-            };
+            let mut find = transaction.prepare_cached("SELECT note FROM notes WHERE name = ?1")?;
+            let mut keep = transaction.prepare_cached("INSERT OR REPLACE INTO notes VALUES (?1, ?2)")?;
+            let mut remove = transaction.prepare_cached("DELETE FROM notes WHERE name = ?1")?;
+            for name in names {
+                let before: Option<String> = find.query_row([name], |row| row.get(0)).optional()?;
+                match change(name, before.as_deref()) {
+                    Some(note) => keep.execute([*name, &note])?,
+                    None => remove.execute([name])?,
+                };
+            }
             Ok(())
         })?;
         Ok(())
@@ -132,15 +130,6 @@ impl MetricsStore for SqliteMetricsStore {
             let found = notes.query_map([beginning], |row| Ok((row.get(0)?, row.get(1)?)))?;
             found.collect()
         })?)
-    }
-}
-
-fn table(level: Level) -> &'static str {
-    match level {
-        Level::Sample => "samples",
-        Level::Minute => "minutes",
-        Level::Hour => "hours",
-        Level::Ever => "ever",
     }
 }
 
@@ -199,6 +188,7 @@ impl Numbers<'_> {
 fn store(change: &Transaction<'_>, samples: &[Sample], now: DateTime<Utc>) -> rusqlite::Result<Stored> {
     let mut numbers = Numbers { change, sources: HashMap::new(), metrics: HashMap::new() };
     let mut stored = Stored::default();
+    let mut kept = Rows::of(change, Level::Sample);
     // What the samples add to their minutes, which are written once.
     let mut minutes: BTreeMap<(i64, i64), Bucket> = BTreeMap::new();
     for sample in samples {
@@ -208,13 +198,14 @@ fn store(change: &Transaction<'_>, samples: &[Sample], now: DateTime<Utc>) -> ru
             stored.rejected.crowd += checked.bucket.summaries().len() as u64;
             continue;
         };
-        let Some(bucket) = place(change, source, checked)? else {
+        let Some(bucket) = place(&mut kept, source, checked)? else {
             stored.known += 1;
             continue;
         };
         minutes.entry((Level::Minute.start_ms(bucket.newest_ms()), source)).or_default().merge(bucket);
         stored.stored += 1;
     }
+    kept.write()?;
     let hours = roll_up(change, Level::Minute, minutes, Level::Hour)?;
     let ever = roll_up(change, Level::Hour, hours, Level::Ever)?;
     roll_up(change, Level::Ever, ever, Level::Ever)?;
@@ -222,25 +213,19 @@ fn store(change: &Transaction<'_>, samples: &[Sample], now: DateTime<Utc>) -> ru
 }
 
 /// Keeps a sample at its moment, or at the next that is free if another of its source is there; `None` if it is there itself.
-fn place(change: &Transaction<'_>, source: i64, checked: Checked) -> rusqlite::Result<Option<Bucket>> {
-    let mut insert = change.prepare_cached(&insert(Level::Sample))?;
-    let mut find =
-        change.prepare_cached("SELECT figures FROM samples WHERE start_ms = ?1 AND source = ?2")?;
+fn place(kept: &mut Rows<'_>, source: i64, checked: Checked) -> rusqlite::Result<Option<Bucket>> {
     let figures = pack(&checked.bucket, checked.at_ms);
     for at_ms in checked.at_ms.. {
-        if insert.execute(params![at_ms, source, figures])? > 0 {
+        let there = kept.bucket(at_ms, source)?;
+        if there.is_empty() {
+            *there = figures;
             return Ok(Some(checked.bucket.at(at_ms)));
         }
-        let there: Vec<u8> = find.query_row([at_ms, source], |row| row.get(0))?;
-        if there == figures {
+        if *there == figures {
             break;
         }
     }
     Ok(None)
-}
-
-fn insert(level: Level) -> String {
-    format!("INSERT OR IGNORE INTO {} VALUES (?1, ?2, ?3)", table(level))
 }
 
 /// Adds new figures to those that a level has, and gives what they add to the next.
@@ -250,23 +235,20 @@ fn roll_up(
     added: BTreeMap<(i64, i64), Bucket>,
     next: Level,
 ) -> rusqlite::Result<BTreeMap<(i64, i64), Bucket>> {
-    let table = table(level);
-    let mut insert = change.prepare_cached(&insert(level))?;
-    let (find, update) = (
-        format!("SELECT figures FROM {table} WHERE start_ms = ?1 AND source = ?2"),
-        format!("UPDATE {table} SET figures = ?3 WHERE start_ms = ?1 AND source = ?2"),
-    );
-    let (mut find, mut update) = (change.prepare_cached(&find)?, change.prepare_cached(&update)?);
+    let mut rows = Rows::of(change, level);
     let mut above: BTreeMap<(i64, i64), Bucket> = BTreeMap::new();
     for ((start_ms, source), bucket) in added {
-        if insert.execute(params![start_ms, source, pack(&bucket, start_ms)])? == 0 {
-            let before: Vec<u8> = find.query_row([start_ms, source], |row| row.get(0))?;
-            let mut merged = unpack(&before, start_ms).ok_or_else(|| damaged(WHAT))?;
+        let packed = rows.bucket(start_ms, source)?;
+        *packed = if packed.is_empty() {
+            pack(&bucket, start_ms)
+        } else {
+            let mut merged = unpack(packed, start_ms).ok_or_else(|| damaged(WHAT))?;
             merged.merge(bucket.clone());
-            update.execute(params![start_ms, source, pack(&merged, start_ms)])?;
-        }
+            pack(&merged, start_ms)
+        };
         above.entry((next.start_ms(start_ms), source)).or_default().merge(bucket);
     }
+    rows.write()?;
     Ok(above)
 }
 
@@ -281,38 +263,27 @@ fn points(
         metric.number().or_else(other)
     };
     let source =
-        |wanted: &Source| sources.iter().find(|(_, source)| *source == wanted).map(|(number, _)| *number);
+        |wanted: &Source| sources.iter().find(|(_, source)| source == wanted).map(|(number, _)| *number);
     let (metric_asked, source_asked) = (query.metric.as_ref().map(number), query.source.as_ref().map(source));
     if metric_asked == Some(None) || source_asked == Some(None) {
         // Nobody has told it yet.
         return Ok(());
     }
-    let mut find = view.prepare_cached(&format!(
-        "SELECT start_ms, source, figures FROM {}
-         WHERE start_ms >= ?1 AND start_ms < ?2 AND (?3 IS NULL OR source = ?3) ORDER BY start_ms, source",
-        table(query.level)
-    ))?;
-    let (since, until) = query.span_ms();
-    let mut rows = find.query(params![since, until, source_asked.flatten()])?;
-    while let Some(row) = rows.next()? {
-        let start_ms: i64 = row.get(0)?;
-        let source = sources.get(&row.get(1)?).ok_or_else(|| damaged(WHAT))?;
+    each_bucket(view, query, source_asked.flatten(), |start_ms, source, bucket| {
+        let place = sources.binary_search_by_key(&source, |(number, _)| *number);
+        let source = place.ok().map(|place| &sources[place].1).ok_or_else(|| damaged(WHAT))?;
         let at = DateTime::from_timestamp_millis(start_ms).ok_or_else(|| damaged(WHAT))?;
         let mut is_known = true;
-        let hand_out = &mut |number, summary: &Summary| match Metric::of_number(number)
+        let hand_out = |number, summary: &Summary| match Metric::of_number(number)
             .as_ref()
             .or_else(|| others.get(&number))
         {
             Some(metric) => each(&Point { source, metric, at, summary }),
             None => is_known = false,
         };
-        let figures = row.get_ref(2)?.as_blob()?;
-        unpack_each(figures, start_ms, metric_asked.flatten(), hand_out).ok_or_else(|| damaged(WHAT))?;
-        if !is_known {
-            return Err(damaged(WHAT));
-        }
-    }
-    Ok(())
+        let whole = unpack_each(bucket, start_ms, metric_asked.flatten(), hand_out);
+        whole.filter(|()| is_known).ok_or_else(|| damaged(WHAT))
+    })
 }
 
 /// The metrics that are not known beforehand, by their numbers.
@@ -327,9 +298,9 @@ fn others(view: &Transaction<'_>) -> rusqlite::Result<HashMap<u32, Metric>> {
     Ok(others)
 }
 
-/// All sources by their numbers.
-fn sources(view: &Transaction<'_>) -> rusqlite::Result<HashMap<i64, Source>> {
-    let mut find = view.prepare_cached("SELECT number, agent FROM sources")?;
+/// All sources in the order of their numbers.
+fn sources(view: &Transaction<'_>) -> rusqlite::Result<Vec<(i64, Source)>> {
+    let mut find = view.prepare_cached("SELECT number, agent FROM sources ORDER BY number")?;
     let found = find.query_map([], |row| {
         let agent: Option<String> = row.get(1)?;
         Ok((row.get(0)?, agent.map_or(Source::System, Source::Agent)))

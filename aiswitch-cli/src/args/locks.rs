@@ -3,8 +3,9 @@
 use std::ffi::OsString;
 
 use aiswitch_agent::SpecDuration;
-use aiswitch_coordinator::LockName;
+use aiswitch_coordinator::{LockName, Priority};
 use clap::Subcommand;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 /// Locks between agents and programs.
 #[derive(Debug, Subcommand)]
@@ -33,7 +34,20 @@ pub(crate) struct LocksRunArgs {
     /// How long to wait for the lock [default: 30s]
     #[arg(long, value_name = "TIME")]
     pub(crate) lock_timeout: Option<SpecDuration>,
+    /// How early it is served among those that wait
+    #[arg(long, value_name = "LEVEL", default_value = "normal", value_parser = priorities())]
+    pub(crate) priority: Priority,
     /// The command and its arguments
     #[arg(value_name = "CMD", last = true, required = true)]
     pub(crate) command: Vec<OsString>,
+}
+
+/// The levels of priority; who waits gains one every 10 seconds.
+pub(super) fn priorities() -> impl TypedValueParser<Value = Priority> {
+    PossibleValuesParser::new(["low", "normal", "high", "urgent"]).map(|level| match level.as_str() {
+        "low" => Priority::Low,
+        "high" => Priority::High,
+        "urgent" => Priority::Urgent,
+        _ => Priority::Normal,
+    })
 }

@@ -11,6 +11,7 @@ use crate::moment::Moment;
 /// What `metrics` does.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
+#[command(subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
 pub(crate) struct MetricsArgs {
     /// What to do; shows without it
     #[command(subcommand)]

@@ -4,13 +4,14 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use aiswitch_agent::{Sandbox, SpecDuration};
-use aiswitch_coordinator::{Aggregate, LockName, OnFailure, PermissionMode, PresetName};
+use aiswitch_coordinator::{Aggregate, LockName, OnFailure, PermissionMode, PresetName, Priority};
 use aiswitch_tokens::NanoUsd;
 use clap::ValueEnum;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::locks::priorities;
 use super::quota::dollars;
 use crate::pick::{Pick, PickError};
 
@@ -76,8 +77,17 @@ pub(crate) struct RunArgs {
     #[arg(long = "lock", value_name = "LOCK", help_heading = "The run")]
     pub(crate) locks: Vec<LockName>,
     /// How long to wait for the locks [default: 30s]
-    #[arg(long, value_name = "TIME", requires = "locks", help_heading = "The run")]
+    #[arg(long, value_name = "TIME", help_heading = "The run")]
     pub(crate) lock_timeout: Option<SpecDuration>,
+    /// How early it is served among those that wait for the same locks
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        default_value = "normal",
+        value_parser = priorities(),
+        help_heading = "The run"
+    )]
+    pub(crate) priority: Priority,
     /// Stop when all agents together have cost this much, as far as costs are known [default: no limit]
     #[arg(
         long,
@@ -175,7 +185,8 @@ pub(crate) fn as_judge(pick: Pick) -> Result<Pick, PickError> {
     Ok(Pick { alias: Some(alias), ..pick })
 }
 
-fn modes() -> impl TypedValueParser<Value = PermissionMode> {
+/// What agents may do.
+pub(super) fn modes() -> impl TypedValueParser<Value = PermissionMode> {
     PossibleValuesParser::new(["read-only", "write", "yolo"]).try_map(|mode| mode.parse::<PermissionMode>())
 }
 

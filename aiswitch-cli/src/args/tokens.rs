@@ -12,6 +12,7 @@ use crate::moment::Moment;
 /// What `tokens` shows.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
+#[command(subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
 pub(crate) struct TokensArgs {
     /// What to do instead of showing
     #[command(subcommand)]

@@ -10,12 +10,12 @@ use serde::Serialize;
 use crate::args::AgentsVerb;
 use crate::assemble;
 use crate::caller::Caller;
-use crate::commands::runtime;
+use crate::commands::{registry, runtime};
 use crate::config::{Config, Origin};
 use crate::error::{Error, chain};
 use crate::exit::Code;
 use crate::output::Output;
-use crate::output::human::table;
+use crate::output::human::table_within;
 
 /// One agent in a list.
 #[derive(Debug, Serialize)]
@@ -83,11 +83,13 @@ pub(crate) fn agents(
     let config = Config::read(home)?;
     let ambient = caller.ambient();
     match verb {
+        AgentsVerb::Add(add) => registry::add(add, home, caller, output),
+        AgentsVerb::Remove { names } => registry::remove(names, home, caller, output),
         AgentsVerb::List => list(&config, &ambient, output),
         AgentsVerb::Show { name } => show(name, &config, &ambient, output),
         AgentsVerb::Check { names } => {
             let checked = check_all(&config, names, &ambient)?;
-            output.result(&checked, || check_table(&checked));
+            output.result(&checked, || check_table(&checked, output.columns()));
             let has_problem = checked.iter().any(|agent| agent.problem.is_some());
             Ok(match names.as_slice() {
                 [] if !checked.iter().any(CheckView::is_usable) => Code::NoAgent,
@@ -107,7 +109,7 @@ fn list(config: &Config, ambient: &Ambient, output: &Output) -> Result<Code, Err
             let description = view.description.unwrap_or("configured in agents.yaml");
             vec![view.name.to_string(), view.driver.clone(), state.to_owned(), description.to_owned()]
         });
-        table(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
+        table_within(&std::iter::once(head).chain(rows).collect::<Vec<_>>(), output.columns())
     });
     Ok(Code::Completed)
 }
@@ -151,12 +153,12 @@ fn show(id: &AgentId, config: &Config, ambient: &Ambient, output: &Output) -> Re
         login: profile.login,
         version_min: profile.version_min,
     };
-    output.result(&details, || details.text());
+    output.result(&details, || details.text(output.columns()));
     Ok(Code::Completed)
 }
 
 impl AgentDetails {
-    fn text(&self) -> String {
+    fn text(&self, columns: Option<usize>) -> String {
         let credentials: Vec<String> = self.credentials.iter().map(Credential::text).collect();
         let lines = [
             ("name", Some(self.agent.name.to_string())),
@@ -183,7 +185,7 @@ impl AgentDetails {
         ];
         let rows: Vec<Vec<String>> =
             lines.into_iter().filter_map(|(key, value)| Some(vec![key.to_owned(), value?])).collect();
-        table(&rows)
+        table_within(&rows, columns)
     }
 }
 
@@ -259,7 +261,7 @@ async fn check_one(profile: Profile, credentials: Vec<Credential>, environment: 
 }
 
 /// The looks as a table for people.
-pub(super) fn check_table(checked: &[CheckView]) -> String {
+pub(super) fn check_table(checked: &[CheckView], columns: Option<usize>) -> String {
     let head = ["NAME", "VERSION", "STATE", "TO DO"].map(str::to_owned).to_vec();
     let rows = checked.iter().map(|agent| {
         let state = agent.problem.as_deref().unwrap_or("ok").to_owned();
@@ -273,5 +275,5 @@ pub(super) fn check_table(checked: &[CheckView]) -> String {
             to_do.unwrap_or_default(),
         ]
     });
-    table(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
+    table_within(&std::iter::once(head).chain(rows).collect::<Vec<_>>(), columns)
 }

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::error::{Error, chain};
 use crate::exit::Code;
 use crate::output::Output;
-use crate::output::human::table;
+use crate::output::human::table_within;
 
 /// What there is to say about this machine.
 #[derive(Debug, Serialize)]
@@ -143,7 +143,7 @@ pub(crate) fn doctor(fix: bool, home: &Home, caller: &Caller, output: &Output) -
         guarantees: GUARANTEES,
         supervision: SupervisionView::of(runtime()?.block_on(Supervision::probe(Some(&guard)))),
     };
-    output.result(&view, || view.text());
+    output.result(&view, || view.text(output.columns()));
     Ok(match &view {
         DoctorView { config_problem: Some(_), .. }
         | DoctorView { state_problem: Some(_), .. }
@@ -176,7 +176,7 @@ impl SupervisionView {
         }
     }
 
-    fn text(&self) -> String {
+    fn text(&self, columns: Option<usize>) -> String {
         let head = ["PROCESSES", "HOW FAR"].map(str::to_owned).to_vec();
         let tier = match &self.problem {
             Some(problem) => format!("{}, since {problem}", self.tier),
@@ -190,7 +190,7 @@ impl SupervisionView {
         });
         let promises =
             self.promises.iter().map(|promise| vec![promise.what.to_owned(), promise.how_far.to_string()]);
-        table(&[head, tier].into_iter().chain(tried).chain(promises).collect::<Vec<_>>())
+        table_within(&[head, tier].into_iter().chain(tried).chain(promises).collect::<Vec<_>>(), columns)
     }
 }
 
@@ -209,7 +209,7 @@ fn look_at(home: &Home) -> HomeView {
 }
 
 impl DoctorView {
-    fn text(&self) -> String {
+    fn text(&self, columns: Option<usize>) -> String {
         let state = match (&self.home.problem, self.home.exists) {
             (Some(problem), _) => problem.as_str(),
             (None, true) => "ok",
@@ -235,7 +235,8 @@ impl DoctorView {
         };
         let state = [told("mended", &self.mended), told("state", &self.state)].concat();
         let files: Vec<Vec<String>> = closed.chain(open).chain(state).collect();
-        let files = if files.is_empty() { String::new() } else { format!("\n{}", table(&files)) };
+        let files =
+            if files.is_empty() { String::new() } else { format!("\n{}", table_within(&files, columns)) };
         let head = ["WHAT", "KEPT BY", "HOW"].map(str::to_owned).to_vec();
         let guarantees = self.guarantees.iter().map(|guarantee| {
             let by = match guarantee.by {
@@ -244,8 +245,12 @@ impl DoctorView {
             };
             vec![guarantee.what.to_owned(), by.to_owned(), guarantee.how.to_owned()]
         });
-        let guarantees = table(&std::iter::once(head).chain(guarantees).collect::<Vec<_>>());
-        let supervision = self.supervision.text();
-        format!("{}{files}\n{}\n{guarantees}\n{supervision}", table(&facts), check_table(&self.agents))
+        let guarantees = table_within(&std::iter::once(head).chain(guarantees).collect::<Vec<_>>(), columns);
+        let supervision = self.supervision.text(columns);
+        format!(
+            "{}{files}\n{}\n{guarantees}\n{supervision}",
+            table_within(&facts, columns),
+            check_table(&self.agents, columns)
+        )
     }
 }

@@ -76,7 +76,7 @@ fn existing(home: &Home) -> Result<Option<FileLockManager>, Error> {
 
 fn run(args: &LocksRunArgs, home: &Home, output: &Output) -> Result<ExitCode, Error> {
     let locks = FileLockManager::open(home.locks_dir())?;
-    let mut options = LockOptions::new().with_purpose(purpose(&args.command));
+    let mut options = LockOptions::new().with_purpose(purpose(&args.command)).with_priority(args.priority);
     if let Some(time) = args.lock_timeout {
         options = options.with_timeout(time.0);
     }

@@ -1,5 +1,6 @@
 //! `aiswitch metrics`: what agents and the machine used over time.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use aiswitch_coordinator::Home;
@@ -47,7 +48,8 @@ pub(crate) fn metrics(args: &MetricsArgs, home: &Home, output: &Output) -> Resul
             let step = step.as_ref().and_then(|step| TimeDelta::from_std(step.0).ok());
             let asked = SeriesQuery { metric: Some(metric.clone()), ..asked(span, step, now) };
             let view = View::of(&series(&store, &asked, now)?, &asked);
-            output.result(&view, || steps_text(&view, metric));
+            let others = if view.series.is_empty() { measured(&store, asked, now)? } else { String::new() };
+            output.result(&view, || steps_text(&view, metric) + &others);
             Ok(Code::Completed)
         }
         Some(MetricsVerb::Alerts) => alerts(home, now, output),
@@ -59,6 +61,18 @@ pub(crate) fn metrics(args: &MetricsArgs, home: &Home, output: &Output) -> Resul
             export(&text, file.as_deref(), output)
         }
     }
+}
+
+/// Which metrics have figures, for who asked for one that has none.
+fn measured(store: &dyn MetricsStore, asked: SeriesQuery, now: DateTime<Utc>) -> Result<String, Error> {
+    let all = series(store, &SeriesQuery { metric: None, ..asked }, now)?;
+    let names: BTreeSet<String> = all.iter().map(|series| series.metric.to_string()).collect();
+    let names: Vec<String> = names.into_iter().collect();
+    Ok(if names.is_empty() {
+        String::new()
+    } else {
+        format!("\nwhat was measured then: {}", names.join(", "))
+    })
 }
 
 fn export(text: &str, file: Option<&Path>, output: &Output) -> Result<Code, Error> {

@@ -7,12 +7,14 @@ mod audit;
 mod cancel;
 mod clean;
 mod completions;
+mod config;
 mod doctor;
 mod echo;
 mod edit;
 mod env;
 mod help;
 mod import;
+mod init;
 mod leak_check;
 mod locks;
 mod logs;
@@ -21,6 +23,7 @@ mod metrics;
 mod presets;
 mod ps;
 mod python;
+mod registry;
 mod report;
 mod result;
 mod run;
@@ -36,7 +39,7 @@ use std::process::ExitCode;
 
 use aiswitch_coordinator::{HomeError, RunError};
 
-use crate::args::{Args, Verb};
+use crate::args::{Args, ConfigVerb, Verb};
 use crate::caller::Caller;
 use crate::error::Error;
 use crate::output::Output;
@@ -80,6 +83,8 @@ pub(crate) fn dispatch(args: &Args, caller: &Caller) -> Result<ExitCode, Error> 
         Verb::Locks(verb) => locks::locks(verb, &home()?, &output)?,
         Verb::Audit(verb) => audit::audit(verb, &home()?, &output)?.into(),
         Verb::Doctor { fix } => doctor::doctor(*fix, &unchecked_home()?, caller, &output)?.into(),
+        Verb::Init => init::init(&home()?, &output)?.into(),
+        Verb::Config(ConfigVerb::Show) => config::show(&home()?, &output)?.into(),
         Verb::Schema { document } => schema::schema(*document, &output).into(),
         Verb::Completions { shell } => completions::completions(*shell, &output).into(),
         Verb::Help { topic } => help::help(topic, &output)?.into(),

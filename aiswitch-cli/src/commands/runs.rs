@@ -5,7 +5,7 @@ use aiswitch_coordinator::{Home, RunRecordSummary};
 use crate::error::Error;
 use crate::exit::Code;
 use crate::output::Output;
-use crate::output::human::{duration, excerpt, table};
+use crate::output::human::{duration, excerpt, table_within};
 
 /// How much of a prompt a row shows, in characters.
 const PROMPT_CHARS_MAX: usize = 50;
@@ -22,7 +22,7 @@ pub(crate) fn runs(home: &Home, output: &Output) -> Result<Code, Error> {
         }
         let head = ["RUN", "STARTED", "STATUS", "TOOK", "AGENTS", "PROMPT"].map(str::to_owned).to_vec();
         let rows: Vec<Vec<String>> = std::iter::once(head).chain(runs.iter().map(row)).collect();
-        table(&rows)
+        table_within(&rows, output.columns())
     });
     Ok(Code::Completed)
 }

@@ -1,5 +1,7 @@
 //! What to do next about what other crates refuse.
 
+use std::error::Error;
+use std::io;
 use std::path::Path;
 
 use aiswitch_coordinator::{FileFault, HomeError, RunError};
@@ -8,6 +10,9 @@ use aiswitch_lock::LockError;
 
 use super::{AUDIT_HINT, OPERATOR_HINT, PRESETS_HINT, PROMPT_HINT};
 use crate::exit::Code;
+
+/// What to do about a home that cannot be written.
+const PLACE_HINT: &str = "make it writable, or point --home or AISWITCH_HOME elsewhere";
 
 pub(super) fn run_hint(error: &RunError) -> Option<String> {
     match error {
@@ -27,7 +32,7 @@ pub(super) fn run_hint(error: &RunError) -> Option<String> {
         RunError::Cwd { .. } | RunError::CwdNotUtf8 { .. } => Some("name another folder with -C DIR".into()),
         RunError::OperatorOnly { .. } => Some(OPERATOR_HINT.into()),
         RunError::Audit { source: HomeError::AuditBroken { .. } } => Some(AUDIT_HINT.into()),
-        RunError::Home { .. } => Some("make it writable, or point --home or AISWITCH_HOME elsewhere".into()),
+        RunError::Home { .. } => Some(PLACE_HINT.into()),
         RunError::Env(error) => env_hint(error),
         RunError::Lock(error) => lock_hint(error),
         RunError::StateLock { .. } => Some("give the lock another name".into()),
@@ -63,7 +68,7 @@ pub(super) fn lock_hint(error: &LockError) -> Option<String> {
         LockError::Timeout { .. } => {
             Some("wait longer with --lock-timeout TIME; aiswitch locks list shows all locks".into())
         }
-        LockError::Io { .. } => Some("make it writable, or point --home or AISWITCH_HOME elsewhere".into()),
+        LockError::Io { .. } => Some(PLACE_HINT.into()),
         _ => None,
     }
 }
@@ -80,4 +85,19 @@ pub(super) fn env_hint(error: &EnvError) -> Option<String> {
         EnvError::MissingAmbient { wanted, .. } => Some(format!("export {wanted}=…")),
         _ => None,
     }
+}
+
+/// What to do where a place cannot be used for who the caller is.
+pub(super) fn place_hint(error: &(dyn Error + 'static)) -> Option<String> {
+    let is_closed = |error: &io::Error| {
+        matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+    };
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(is_closed) {
+            return Some(PLACE_HINT.to_owned());
+        }
+        cause = error.source();
+    }
+    None
 }

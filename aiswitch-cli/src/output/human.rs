@@ -19,6 +19,12 @@ const HINT: Style = AnsiColor::Cyan.on_default();
 /// How much of the largest figure a trend has to change to be shown.
 const TREND_SHARE_MIN: f64 = 0.1;
 
+/// How many cells stand between two columns.
+const GAP: usize = 2;
+
+/// How narrow a column of a table may become, in cells.
+const COLUMN_CELLS_MIN: usize = 8;
+
 /// How many characters one cell may take before a text is cut there.
 const CHARS_PER_CELL_MAX: usize = 8;
 
@@ -301,16 +307,68 @@ fn one_line(text: &str) -> String {
 
 /// Rows of cells in columns; the first row is the head.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    table_within(rows, None)
+}
+
+/// The same in lines of at most so many cells: what does not fit goes on below, in its own column.
+///
+/// Where even columns of [`COLUMN_CELLS_MIN`] are too many, lines are longer.
+pub(crate) fn table_within(rows: &[Vec<String>], cells_max: Option<usize>) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
-    let widths: Vec<usize> = (0..columns)
+    let mut widths: Vec<usize> = (0..columns)
         .map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.width()).max())
         .map(Option::unwrap_or_default)
         .collect();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| padded(cell, *width) + "  ");
-        format!("{}\n", cells.collect::<String>().trim_end())
+    let between = GAP * columns.saturating_sub(1);
+    while cells_max.is_some_and(|cells| widths.iter().sum::<usize>() + between > cells) {
+        match widths.iter_mut().max() {
+            Some(widest) if *widest > COLUMN_CELLS_MIN => *widest -= 1,
+            _ => break,
+        }
+    }
+    let row = |row: &Vec<String>| {
+        let cells: Vec<Vec<String>> =
+            row.iter().zip(&widths).map(|(cell, width)| wrapped(cell, *width)).collect();
+        let height = cells.iter().map(Vec::len).max().unwrap_or(1);
+        let line = |at: usize| {
+            let parts = cells.iter().zip(&widths).map(|(lines, width)| {
+                padded(lines.get(at).map_or("", String::as_str), *width) + &" ".repeat(GAP)
+            });
+            format!("{}\n", parts.collect::<String>().trim_end())
+        };
+        (0..height).map(line).collect::<String>()
     };
-    rows.iter().map(line).collect()
+    rows.iter().map(row).collect()
+}
+
+/// A text in lines of at most so many cells, at its blanks where there are any.
+fn wrapped(text: &str, cells: usize) -> Vec<String> {
+    if text.width() <= cells {
+        return vec![text.to_owned()];
+    }
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let last = lines.last_mut().expect("there is one at least");
+        let gap = usize::from(!last.is_empty());
+        if last.width() + gap + word.width() <= cells {
+            last.push_str(&" ".repeat(gap));
+            last.push_str(word);
+            continue;
+        }
+        if !last.is_empty() {
+            lines.push(String::new());
+        }
+        for c in word.chars() {
+            let last = lines.last_mut().expect("there is one at least");
+            let longer = format!("{last}{c}");
+            if longer.width() <= cells || last.is_empty() {
+                *last = longer;
+            } else {
+                lines.push(c.to_string());
+            }
+        }
+    }
+    lines
 }
 
 #[cfg(test)]
@@ -362,6 +420,26 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = [vec!["A".into(), "B".into()], vec!["long".into(), "é".into(), "more".into()], vec![]];
         assert_eq!(table(&rows), "A     B\nlong  é  more\n\n");
+    }
+
+    #[test]
+    fn a_cell_that_does_not_fit_goes_on_below_in_its_own_column() {
+        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        let rows =
+            [row(["NAME", "STATE", "TO DO"]), row(["a", "one two three four", "01234567890123456789"])];
+        let table = table_within(&rows, Some(26));
+        let expected = "\
+NAME  STATE      TO DO
+a     one two    012345678
+      three      901234567
+      four       89
+";
+        assert_eq!(table, expected);
+        assert_eq!(table_within(&rows, Some(46)), super::table(&rows));
+        // Narrower than that it does not become.
+        assert_eq!(table_within(&rows, Some(3)).lines().map(UnicodeWidthStr::width).max(), Some(24));
+        let wide = table_within(&[row(["审查员审查员", "🦀🦀🦀🦀🦀🦀", "x"])], Some(20));
+        assert_eq!(wide, "审查员审  🦀🦀🦀🦀  x\n查员      🦀🦀\n");
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub(crate) struct Output {
     progress: bool,
     quiet: bool,
     stdout_terminal: bool,
+    stdout_columns: Option<usize>,
     /// Why stdout cannot be written any more.
     stdout_lost: OnceLock<io::Error>,
 }
@@ -47,6 +48,7 @@ impl Output {
             progress: caller.wants_progress() && !args.common.quiet,
             quiet: args.common.quiet,
             stdout_terminal: caller.stdout_terminal,
+            stdout_columns: caller.stdout_columns,
             stdout_lost: OnceLock::new(),
         }
     }
@@ -83,6 +85,11 @@ impl Output {
         } else {
             self.write(format!("{text}\n").as_bytes());
         }
+    }
+
+    /// How many cells a line of stdout has; `None` where it is as long as it needs to be.
+    pub(crate) fn columns(&self) -> Option<usize> {
+        self.stdout_columns
     }
 
     /// Whether stdout is a terminal.

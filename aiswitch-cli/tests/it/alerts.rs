@@ -133,7 +133,7 @@ fn let_minutes_pass(sandbox: &Sandbox, minutes: i64) {
         Some((time - TimeDelta::minutes(minutes)).to_rfc3339().into())
     };
     for (name, _) in store.notes("alert/").unwrap() {
-        let change = &mut |note: Option<&str>| {
+        let change = &mut |_: &str, note: Option<&str>| {
             let mut note: Value = serde_json::from_str(note?).unwrap();
             for change in note.get_mut("untold").and_then(Value::as_array_mut).into_iter().flatten() {
                 for key in ["noticed_at", "taken_at"] {
@@ -142,7 +142,7 @@ fn let_minutes_pass(sandbox: &Sandbox, minutes: i64) {
             }
             Some(note.to_string())
         };
-        store.change_note(&name, change).unwrap();
+        store.change_notes(&[&name], change).unwrap();
     }
 }
 

@@ -299,3 +299,14 @@ fn two_formats_are_refused() {
          Usage: aiswitch run --agent <NAME> --json <PROMPT>\n  hint: aiswitch run --help says more\n",
     );
 }
+
+#[test]
+fn who_looks_back_in_a_home_that_cannot_be_written_is_told_what_to_do() {
+    let sandbox = Sandbox::new();
+    for verb in ["tokens", "metrics", "report", "clean"] {
+        // Nobody makes a folder there, root neither.
+        let shown = show(&sandbox, &["--home", "/sys/aiswitch", verb]);
+        let hint = "\n  hint: make it writable, or point --home or AISWITCH_HOME elsewhere\n";
+        assert!(shown.stderr.ends_with(hint), "{shown}");
+    }
+}

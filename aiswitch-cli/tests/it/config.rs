@@ -22,7 +22,7 @@ fn a_mistake_in_agents_is_named_with_file_line_and_column() {
         (
             "agents:\n  mine: {driver: command, comand: [x]}\n",
             ":2:27: unknown key `comand`\n  \
-             hint: did you mean `command`? known here: driver, command, args, preset, model, timeout, idle_timeout, modes, limits, sandbox\n",
+             hint: did you mean `command`? known here: driver, command, args, preset, model, timeout, idle_timeout, modes, limits, sandbox, restart\n",
         ),
         ("agent: {}\n", ":1:1: unknown key `agent`\n  hint: did you mean `agents`? known here: agents\n"),
         (
@@ -78,7 +78,7 @@ fn a_mistake_in_another_file_is_named_with_file_line_and_column() {
             "coordination.yaml",
             "max_paralel: 3\n",
             ":1:1: unknown key `max_paralel`\n  \
-             hint: did you mean `max_parallel`? known here: agents, max_parallel, timeout, idle_timeout, pressure, log_level, metrics, supervision, retention\n",
+             hint: did you mean `max_parallel`? known here: agents, max_parallel, timeout, idle_timeout, locks, pressure, log_level, metrics, supervision, retention\n",
         ),
         (
             "coordination.yaml",

@@ -42,6 +42,7 @@ mod run;
 mod sandboxes;
 mod schemas;
 mod secrets;
+mod setup;
 mod shell;
 mod signals;
 mod state;

@@ -59,6 +59,11 @@ fn one_metric_is_printed_step_by_step_and_another_name_is_an_error() {
     assert!(total["p95"].as_f64().unwrap() >= total["p50"].as_f64().unwrap(), "{json}");
     let nothing = show(&sandbox, &["metrics", "query", "never_told"]).stdout;
     assert!(nothing.starts_with("nothing was measured from "), "{nothing}");
+    let known = nothing.lines().last().unwrap();
+    assert!(
+        known.starts_with("what was measured then: ") && known.contains(", response_time_ms"),
+        "{nothing}"
+    );
     let refused = show(&sandbox, &["metrics", "query", "No Metric"]);
     assert!(refused.code == Some(2) && refused.stderr.contains("cannot be a metric's name"), "{refused}");
     let long = show(&sandbox, &["metrics", "query", "cpu_percent", "--since", "30d", "--step", "1s"]);

@@ -7,13 +7,28 @@ use std::process::Stdio;
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+use unicode_width::UnicodeWidthStr;
 
-use crate::harness::{aiswitch, configure};
+use crate::harness::{aiswitch, configure, show};
 use crate::sandbox::Sandbox;
 
 /// Runs the command on a terminal of its own; all that it showed there, and its exit code.
 fn run_on_terminal(sandbox: &Sandbox, args: &[&str], variables: &[(&str, &str)]) -> (String, Option<i32>) {
+    // A size of 0 is what a terminal has that does not tell it.
+    run_on_terminal_of(sandbox, args, variables, 0)
+}
+
+/// The same, on a terminal with lines of so many cells.
+fn run_on_terminal_of(
+    sandbox: &Sandbox,
+    args: &[&str],
+    variables: &[(&str, &str)],
+    columns: u16,
+) -> (String, Option<i32>) {
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(&terminal, size).unwrap();
     grantpt(&terminal).unwrap();
     unlockpt(&terminal).unwrap();
     let name = ptsname(&terminal, Vec::new()).unwrap();
@@ -111,4 +126,28 @@ fn without_a_prompt_a_person_is_told_how_to_give_one_instead_of_being_waited_for
             Some(2)
         )
     );
+}
+
+#[test]
+fn tables_fit_the_terminal_and_lose_nothing() {
+    let sandbox = Sandbox::new();
+    let prompt = "a prompt of many words that goes on and on, for longer than any line";
+    assert_eq!(show(&sandbox, &["run", "-q", "-a", "echo*9", prompt]).code, Some(0));
+    for args in
+        [&["runs"][..], &["doctor"], &["agents", "list"], &["agents", "check"], &["agents", "show", "claude"]]
+    {
+        let plain = show(&sandbox, args);
+        let words = |text: &str| {
+            let mut letters: Vec<char> = text.chars().filter(|c| !c.is_whitespace()).collect();
+            letters.sort_unstable();
+            letters
+        };
+        for columns in [80, 60] {
+            let (shown, code) = run_on_terminal_of(&sandbox, args, &[("NO_COLOR", "1")], columns);
+            assert_eq!((code, words(&shown)), (plain.code, words(&plain.stdout)), "{args:?}");
+            // A home and a program may have longer names than that.
+            let long = shown.lines().filter(|line| line.width() > usize::from(columns));
+            assert_eq!(long.collect::<Vec<_>>(), [""; 0], "{args:?} {columns}");
+        }
+    }
 }

@@ -49,6 +49,8 @@ fn help_explains_every_verb_and_only_these() {
         "ps",
         "cancel",
         "wait",
+        "init",
+        "config",
         "mcp",
         "logs",
         "locks",

@@ -37,6 +37,7 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
         purpose.truncate(purpose.floor_char_boundary(PURPOSE_BYTES_MAX));
         let options = LockOptions::new()
             .with_timeout(plan.lock_timeout)
+            .with_priority(plan.lock_priority)
             .with_owner(self.start.id.to_string())
             .with_purpose(purpose);
         let cancel = self.start.cancel.clone();

@@ -2,9 +2,7 @@
 
 use std::path::PathBuf;
 
-use aiswitch_agent::{
-    AgentEvent, AgentId, Launch, LiveAgent, Pace, RestartPolicy, RunContext, TaskSpec, event_channel,
-};
+use aiswitch_agent::{AgentEvent, AgentId, Launch, LiveAgent, Pace, RunContext, TaskSpec, event_channel};
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
@@ -124,7 +122,7 @@ impl<F: FnMut(&RunEvent) + Send> Run<'_, F> {
         };
         let Some(launch) = launch else { return Does::Once { context: Box::new(context), heard } };
         let place = TaskSpec { prompt: String::new(), ..task.clone() };
-        let live = LiveAgent::new(ready.agent.clone(), place, context.clone(), RestartPolicy::default());
+        let live = LiveAgent::new(ready.agent.clone(), place, context.clone(), ready.agent.profile().restart);
         Does::Live(Box::new(Warm { live, heard, context, launch, uses: 0, born: Instant::now() }))
     }
 

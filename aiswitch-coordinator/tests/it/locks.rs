@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aiswitch_coordinator::{
-    CancellationToken, Home, LockManager, LockName, MemoryLockManager, RunError, RunEventKind, RunStatus,
+    CancellationToken, Home, LockManager, LockName, MemoryLockManager, Priority, RunError, RunEventKind,
+    RunStatus,
 };
 use aiswitch_lock::{LockError, LockOptions, LockState};
 
@@ -44,6 +45,27 @@ async fn locks_are_held_while_agents_work_and_free_after_the_report() {
     assert_eq!(report.agents[0].answer.as_deref(), Some("true true"));
     assert_eq!(held_at_report, Some(true));
     assert!(!is_held(&locks, "x").await && !is_held(&locks, "y").await);
+}
+
+#[tokio::test]
+async fn a_run_waits_with_the_priority_of_its_plan() {
+    let locks = Arc::new(MemoryLockManager::new());
+    let mut guard = Some(locks.acquire(&lock("x"), &LockOptions::new()).await.expect("it is free"));
+    let looking = Arc::clone(&locks);
+    let mut priority = None;
+    let plan = plan("hello", &["a"]).with_lock(lock("x")).with_lock_priority(Priority::High);
+    let report = coordinator([echo("a")])
+        .with_locks(Arc::clone(&locks) as _)
+        .run(plan, CancellationToken::new(), |event| {
+            if matches!(event.kind, RunEventKind::Waiting { .. }) {
+                let info = aiswitch_lock::BlockingLockManager::inspect(&*looking, &lock("x"));
+                priority = info.expect("it can be looked at").waiters.first().map(|waiter| waiter.priority);
+                guard = None;
+            }
+        })
+        .await
+        .expect("it runs");
+    assert_eq!((report.status, priority), (RunStatus::Completed, Some(Priority::High)));
 }
 
 #[tokio::test]

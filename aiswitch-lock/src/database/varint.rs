@@ -22,7 +22,11 @@ pub fn put_varint(bytes: &mut Vec<u8>, mut number: u64) {
 /// assert_eq!((take_varint(&mut rest), rest.len()), (Some(300), 0));
 /// assert_eq!(take_varint(&mut rest), None);
 /// ```
-#[inline]
+#[expect(
+    clippy::inline_always,
+    reason = "reports read millions of numbers, whose place then stays in registers"
+)]
+#[inline(always)]
 pub fn take_varint(rest: &mut &[u8]) -> Option<u64> {
     // Up to eight bytes are looked at as one word, without a branch for each: reports read millions of numbers.
     if let Some(word) = rest.first_chunk().map(|word| u64::from_le_bytes(*word)) {
@@ -38,6 +42,7 @@ pub fn take_varint(rest: &mut &[u8]) -> Option<u64> {
     take_byte_by_byte(rest)
 }
 
+#[cold]
 fn take_byte_by_byte(rest: &mut &[u8]) -> Option<u64> {
     let mut number = 0_u64;
     for place in 0..10_u32 {

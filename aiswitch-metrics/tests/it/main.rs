@@ -2,6 +2,7 @@
 //! Samples, their stores, and what is told of them.
 #![expect(clippy::disallowed_methods, reason = "a variable says where the benchmark's data are")]
 
+mod agree;
 mod alerts;
 mod bad_input;
 mod batch;

@@ -260,7 +260,7 @@ fn a_note_is_changed_by_one_at_a_time_and_found_by_the_start_of_its_name() {
         let change = |name: &str, to: Option<&str>| {
             let mut before = None;
             store
-                .change_note(name, &mut |note| {
+                .change_notes(&[name], &mut |_, note| {
                     before = note.map(str::to_owned);
                     to.map(str::to_owned)
                 })
@@ -272,6 +272,14 @@ fn a_note_is_changed_by_one_at_a_time_and_found_by_the_start_of_its_name() {
         assert_eq!(change("alert:b", Some("3")), None);
         assert_eq!(change("detector:a", Some("4")), None);
         assert_eq!(change("alert:b", None), Some("3".to_owned()));
+        let mut seen = Vec::new();
+        store
+            .change_notes(&["detector:b", "alert:a%"], &mut |name, note| {
+                seen.push((name.to_owned(), note.map(str::to_owned)));
+                note.map(str::to_owned)
+            })
+            .expect("it is written");
+        assert_eq!(seen, [("detector:b".to_owned(), None), ("alert:a%".to_owned(), Some("2".to_owned()))]);
         let found = store.notes("alert:").expect("it is read");
         assert_eq!(found, [("alert:a%".to_owned(), "2".to_owned())]);
     });
