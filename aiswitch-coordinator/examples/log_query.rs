@@ -1,6 +1,7 @@
 //! Writes MEGABYTES (1000 without an argument) of log lines of eight agents into a temporary home, once as one plain file and
 //! once as rotation leaves them, and prints how long questions to them take: by this library, by `aiswitch logs`, and by
-//! `hl`, `rg` and `jq` beside them in the same run, each checked to find the same lines.
+//! `hl`, `rg` and `jq` beside them in the same run, each checked to find the same lines. With a second argument, only
+//! questions are asked whose name has it: `log_query 1000 "ten minutes"`.
 //!
 //! `AISWITCH`, `HL`, `RG` and `JQ` name the programs; without them `aiswitch` is taken from beside this one and the others from
 //! `PATH`. One that is not there is told as skipped.
@@ -60,6 +61,7 @@ struct Logs {
 
 fn main() -> Result<()> {
     let megabytes: u64 = std::env::args().nth(1).map_or(Ok(1000), |text| text.parse())?;
+    let wanted = std::env::args().nth(2).unwrap_or_default();
     let folder = tempfile::tempdir()?;
     let plain = Home::new(folder.path().join("plain"));
     let rotated = Home::new(folder.path().join("rotated"));
@@ -70,7 +72,7 @@ fn main() -> Result<()> {
     for (name, home, cat) in [("one plain file", plain, "cat"), ("rotated files", rotated, "zstd -dcfq")] {
         let files = files(&home.root().join("logs"))?;
         let logs = Logs { name, home, files, cat };
-        compare(&logs)?;
+        compare(&logs, &wanted)?;
         println!();
     }
     let status = fs::read_to_string("/proc/self/status")?;
@@ -79,8 +81,8 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Asks all questions of all, prints a row for each, and what the files take.
-fn compare(logs: &Logs) -> Result<()> {
+/// Asks all questions that are wanted of all, prints a row for each, and what the files take.
+fn compare(logs: &Logs, wanted: &str) -> Result<()> {
     let packed: Vec<&PathBuf> =
         logs.files.iter().filter(|file| file.extension().is_some_and(|end| end == "zst")).collect();
     println!("{} ({} of them packed: {} files)", logs.name, packed.len(), logs.files.len());
@@ -99,7 +101,7 @@ fn compare(logs: &Logs) -> Result<()> {
         print!("{column:>12}");
     }
     println!();
-    for question in questions()? {
+    for question in questions()?.into_iter().filter(|question| question.name.contains(wanted)) {
         let mut times: Vec<Vec<Duration>> = vec![Vec::new(); COLUMNS.len()];
         let mut found = None;
         for round in 0..ROUNDS {

@@ -167,7 +167,7 @@ fn ended_runs(home: &Home) -> Result<Vec<Kept<RunId>>, HomeError> {
 fn put_away(home: &Home) -> Result<Vec<Kept<PathBuf>>, HomeError> {
     let mut kept = Vec::new();
     for source in LogSource::all(home)? {
-        for Ended { segment: Segment { path, first, form, .. }, last } in source.ended_segments(home)? {
+        for Ended { segment: Segment { path, first, form, .. }, last, .. } in source.ended_segments(home)? {
             let (Some(at), true) = (last.or(first), form != Form::Written) else { continue };
             match path.symlink_metadata() {
                 Err(error) if error.kind() == ErrorKind::NotFound => {}

@@ -72,11 +72,11 @@ fn of_all(
     };
     let mut last = VecDeque::new();
     let mut printer = Printer { output, waiting: String::new() };
-    let each = |line: LogLine| {
+    let each = |line: LogLine<'_>| {
         match args.lines {
-            None => printer.print(&line),
+            None => printer.print(line),
             Some(lines) => {
-                last.push_back(line);
+                last.push_back((line.source.clone(), line.text.to_owned()));
                 if last.len() > lines {
                     last.pop_front();
                 }
@@ -90,19 +90,24 @@ fn of_all(
     } else {
         (None, LogSearch::run(home, &query, each)?)
     };
-    for line in &last {
-        printer.print(line);
+    for (source, text) in &last {
+        printer.print(LogLine { source, text });
     }
     printer.flush();
+    note_missing(&search, output);
+    match follow {
+        Some(follow) => runtime()?.block_on(go_on(follow, output)),
+        None => Ok(Code::Completed),
+    }
+}
+
+/// Tells what could not be searched.
+fn note_missing(search: &LogSearch, output: &Output) {
     for error in &search.unreadable {
         output.note(&chain(error));
     }
     if search.damaged > 0 {
         output.note(&format!("{} lines that are no log lines were passed over", search.damaged));
-    }
-    match follow {
-        Some(follow) => runtime()?.block_on(go_on(follow, output)),
-        None => Ok(Code::Completed),
     }
 }
 
@@ -115,8 +120,12 @@ async fn go_on(mut follow: LogFollow, output: &Output) -> Result<Code, Error> {
         tokio::select! {
             signal = signals.next() => return Ok(code_of(signal)),
             _ = look.tick() => {
-                follow.more()?.iter().for_each(|line| printer.print(line));
+                let search = follow.more(|line| {
+                    printer.print(line);
+                    if output.is_lost() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                })?;
                 printer.flush();
+                note_missing(&search, output);
             }
         }
     }
@@ -130,14 +139,14 @@ struct Printer<'a> {
 }
 
 impl Printer<'_> {
-    fn print(&mut self, line: &LogLine) {
+    fn print(&mut self, line: LogLine<'_>) {
         match self.output.format {
             OutputFormat::Text => {
                 self.waiting.push_str(&human::log_record(&line.record()));
                 self.waiting.push('\n');
             }
             OutputFormat::Json | OutputFormat::StreamJson => {
-                self.waiting.push_str(&json::printable(&line.text));
+                json::push_printable(&mut self.waiting, line.text);
             }
         }
         if self.waiting.len() >= WAITING_BYTES || self.output.is_terminal() {

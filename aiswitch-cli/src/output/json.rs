@@ -16,25 +16,31 @@ pub(super) fn line(view: &impl Serialize) -> String {
     printable(&serde_json::to_string(view).expect("views have string keys and no failing parts"))
 }
 
-/// Escapes what JSON allows but a terminal might obey; such characters stand within strings only.
-pub(crate) fn printable(json: &str) -> String {
+/// A line of JSON with escapes for what JSON allows but a terminal might obey.
+fn printable(json: &str) -> String {
+    let mut printable = String::with_capacity(json.len() + 1);
+    push_printable(&mut printable, json);
+    printable
+}
+
+/// Adds a line of JSON, and escapes what JSON allows but a terminal might obey; such characters stand within strings only.
+pub(crate) fn push_printable(to: &mut String, json: &str) {
     let is_odd = |byte: &u8| !(b' '..=b'~').contains(byte) && *byte != b'\n';
     // Whole pieces, so that many bytes are looked at in one step.
-    if !json.as_bytes().chunks(64).any(|piece| piece.iter().fold(false, |odd, byte| odd | is_odd(byte))) {
-        return format!("{json}\n");
-    }
-    let mut printable = String::with_capacity(json.len() + 1);
-    for c in json.chars() {
-        if is_control(c) && c != '\n' {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                write!(printable, "\\u{unit:04x}").expect("a string takes all");
+    if json.as_bytes().chunks(64).any(|piece| piece.iter().fold(false, |odd, byte| odd | is_odd(byte))) {
+        for c in json.chars() {
+            if is_control(c) && c != '\n' {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    write!(to, "\\u{unit:04x}").expect("a string takes all");
+                }
+            } else {
+                to.push(c);
             }
-        } else {
-            printable.push(c);
         }
+    } else {
+        to.push_str(json);
     }
-    printable.push('\n');
-    printable
+    to.push('\n');
 }
 
 #[cfg(test)]

@@ -80,8 +80,11 @@ impl Output {
     /// Prints text, which a terminal is shown without what could control it.
     pub(crate) fn text(&self, text: &str) {
         let text = if self.stdout_terminal { harmless(text) } else { Cow::Borrowed(text) };
-        let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
-        self.write(format!("{text}{end}").as_bytes());
+        if text.is_empty() || text.ends_with('\n') {
+            self.write(text.as_bytes());
+        } else {
+            self.write(format!("{text}\n").as_bytes());
+        }
     }
 
     /// How many cells a line of stdout has; `None` where it is as long as it needs to be.

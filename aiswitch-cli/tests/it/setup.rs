@@ -171,3 +171,22 @@ fn a_run_takes_the_locks_that_the_configuration_names_unless_its_command_line_do
     assert_eq!(show(&sandbox, &["run", "-q", "-a", "echo", "--priority", "high", "hello"]).code, Some(0));
     assert_eq!(locks(), ["resource:checkout", "resource:other"]);
 }
+
+#[test]
+fn an_empty_home_says_what_to_do_next() {
+    let sandbox = Sandbox::new();
+    for (args, said) in [
+        (&["runs"][..], "no run is kept; aiswitch run \"what to do\" makes one\n"),
+        (&["preset", "list"], "there is no preset; aiswitch preset add --help says how to make one\n"),
+        (&["audit", "show"], "the log is empty: nothing was done that only the operator may do\n"),
+        (&["ps"], "no agent works now\n"),
+    ] {
+        assert_eq!(show(&sandbox, args).stdout, said);
+    }
+    let secrets = show(&sandbox, &["secrets", "doctor"]);
+    assert!(secrets.stdout.contains("(aiswitch secrets init makes one; or "), "{secrets}");
+    let unknown = show(&sandbox, &["preset", "show", "work"]);
+    let expected =
+        "error: preset `work` is not known\n  hint: aiswitch preset list shows those that are there\n";
+    assert_eq!(unknown.stderr, expected);
+}

@@ -4,8 +4,9 @@ use chrono::{DateTime, Datelike, SubsecRound, TimeDelta, Utc};
 use memchr::{memchr, memchr_iter, memrchr};
 use regex::bytes::Regex;
 
-use super::line::{Line, head};
+use super::line::{Line, behind_head, head, time_of_form};
 use super::needle::Needle;
+use super::own::is_own_rest;
 use super::query::LogQuery;
 use super::record::time_text;
 
@@ -25,6 +26,8 @@ pub(crate) struct Filter<'a> {
     until: Option<String>,
     /// Behind lines from this time on is none that fits.
     end: Option<String>,
+    /// Whether only time and level are asked for, which the first bytes of a line tell.
+    is_of_head: bool,
 }
 
 /// What a line is to a question.
@@ -47,7 +50,13 @@ impl<'a> Filter<'a> {
             since: query.since.and_then(limit),
             until: query.until.and_then(limit),
             end: query.until.and_then(|until| until.checked_add_signed(DISORDER_MAX)).and_then(limit),
+            is_of_head: query.run.is_none() && query.grep.is_none() && query.condition.is_none(),
         }
+    }
+
+    /// The times that are asked for: not before, and before.
+    pub(crate) fn times(&self) -> (Option<DateTime<Utc>>, Option<DateTime<Utc>>) {
+        (self.query.since, self.query.until)
     }
 
     /// The time before which no line is looked for.
@@ -77,6 +86,13 @@ impl<'a> Filter<'a> {
             let is_late = self.until.as_ref().is_some_and(|until| time >= until.as_bytes());
             if is_early || is_late || self.query.level.is_some_and(|least| level < least) {
                 return Judgement::Other;
+            }
+            if self.is_of_head
+                && is_own_rest(behind_head(line, level))
+                && let Ok(text) = std::str::from_utf8(line)
+                && let Some(at) = time_of_form(time)
+            {
+                return Judgement::Fits { at, text };
             }
         }
         let has_all = self.needles.iter().all(|needle| needle.is_match(line));

@@ -14,6 +14,9 @@ use super::record::{LogLevel, TIME_AT, TIME_BYTES};
 /// How many bytes tell the time and the level: `{"ts":"…","level":"trace"`.
 pub(crate) const HEAD_BYTES: usize = TIME_AT + TIME_BYTES + 17;
 
+/// What is between the time and the level.
+const LEVEL_START: &[u8] = br#"","level":""#;
+
 /// A line; each that can be read as one can be read as a [`LogRecord`](super::LogRecord) too.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Line<'a> {
@@ -60,9 +63,11 @@ fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DateTime<Utc>, D::
 
 /// A time as this program writes one, without the parser for all forms.
 fn own_time(bytes: &[u8]) -> Option<DateTime<Utc>> {
-    if !is_time(bytes) {
-        return None;
-    }
+    if is_time(bytes) { time_of_form(bytes) } else { None }
+}
+
+/// The time that some bytes tell that have the form of one; `None` if there is no such time.
+pub(crate) fn time_of_form(bytes: &[u8]) -> Option<DateTime<Utc>> {
     let number = |digits: &[u8]| digits.iter().fold(0, |number, digit| number * 10 + u32::from(digit - b'0'));
     let year = number(&bytes[..4]).cast_signed();
     let day = NaiveDate::from_ymd_opt(year, number(&bytes[5..7]), number(&bytes[8..10]))?;
@@ -163,27 +168,58 @@ impl<'de> Visitor<'de> for FieldVisitor {
     }
 }
 
+/// What follows the level in a line that begins as this program writes one.
+pub(crate) fn behind_head(line: &[u8], level: LogLevel) -> &[u8] {
+    // Behind the time are the name of the level, and a quote.
+    &line[TIME_AT + TIME_BYTES + LEVEL_START.len() + level.name().len() + 1..]
+}
+
 /// The time and the level of a line that begins as this program writes one; of any other they are known only once it is read.
 pub(crate) fn head(line: &[u8]) -> Option<(&[u8], LogLevel)> {
     let (start, rest) = line.split_at_checked(TIME_AT)?;
     let (time, rest) = rest.split_at_checked(TIME_BYTES)?;
-    let rest = rest.strip_prefix(br#"","level":""#)?;
+    let rest = rest.strip_prefix(LEVEL_START)?;
     if start != br#"{"ts":""# || !is_time(time) {
         return None;
     }
-    let is_of = |level: &LogLevel| {
-        rest.strip_prefix(level.name().as_bytes()).is_some_and(|rest| rest.starts_with(b"\""))
+    let level = match rest {
+        [b'd', b'e', b'b', b'u', b'g', b'"', ..] => LogLevel::Debug,
+        [b'i', b'n', b'f', b'o', b'"', ..] => LogLevel::Info,
+        [b'w', b'a', b'r', b'n', b'"', ..] => LogLevel::Warn,
+        [b'e', b'r', b'r', b'o', b'r', b'"', ..] => LogLevel::Error,
+        [b't', b'r', b'a', b'c', b'e', b'"', ..] => LogLevel::Trace,
+        _ => return None,
     };
-    Some((time, LogLevel::ALL.into_iter().find(is_of)?))
+    Some((time, level))
+}
+
+/// The time of a line; `None` if it is none.
+pub(crate) fn time_of_line(line: &[u8]) -> Option<DateTime<Utc>> {
+    let own = head(line).and_then(|(time, _)| time_of_form(time));
+    own.or_else(|| serde_json::from_slice::<Line<'_>>(line).ok().map(|line| line.at))
 }
 
 /// Whether some bytes have the form `2026-11-23T10:15:00.123Z`, so that their order is that of time.
 fn is_time(bytes: &[u8]) -> bool {
-    bytes.len() == TIME_BYTES
-        && bytes.iter().zip(b"dddd-dd-ddTdd:dd:dd.dddZ").all(|(byte, form)| match form {
-            b'd' => byte.is_ascii_digit(),
-            sign => byte == sign,
-        })
+    let ([a, b, c], []) = bytes.as_chunks() else { return false };
+    [(a, b"0000-00-"), (b, b"00T00:00"), (c, b":00.000Z")]
+        .into_iter()
+        .all(|(bytes, form)| has_form(*bytes, *form))
+}
+
+/// Whether there is a digit for each zero of a form, and else the same byte: eight in one step.
+const fn has_form(bytes: [u8; 8], form: [u8; 8]) -> bool {
+    const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
+    let mut reach = [0; 8];
+    let mut at = 0;
+    while at < 8 {
+        // What a byte of the form may be less than, as far from its highest bit.
+        reach[at] = if form[at] == b'0' { 0x80 - 10 } else { 0x80 - 1 };
+        at += 1;
+    }
+    let beyond = u64::from_le_bytes(bytes) ^ u64::from_le_bytes(form);
+    // A digit differs from zero by itself; the highest bits are kept apart, so that no byte carries into the next.
+    (((beyond & !HIGH) + u64::from_le_bytes(reach)) | beyond) & HIGH == 0
 }
 
 /// The times of those of some lines that begin as this program writes them.

@@ -7,7 +7,7 @@
 //! | `logs/metrics/metrics.log` | samples and alerts |
 //!
 //! A file that has become too large or too old is renamed after the time of its first line and compressed:
-//! `coordinator-20261123T101500.123Z.log.zst`. `zstdcat`, `jq` and `rg -z` read them.
+//! `coordinator-20261123T101500.123Z.log.zst`. `zstdcat` and `rg -z` read them.
 
 mod events;
 mod expression;
@@ -16,6 +16,8 @@ mod follow;
 mod layer;
 mod line;
 mod needle;
+mod own;
+mod packed;
 mod pattern;
 mod query;
 mod record;

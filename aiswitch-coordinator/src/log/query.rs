@@ -8,7 +8,7 @@ use super::line::Line;
 use super::needle::Needle;
 use super::pattern::LogPattern;
 use super::record::LogLevel;
-use super::segment::{Ended, LogSource};
+use super::segment::{Ended, LogSource, Segment};
 use crate::error::HomeError;
 use crate::{AgentId, Home};
 
@@ -61,15 +61,15 @@ impl LogQuery {
         Ok(sources)
     }
 
-    /// The files that can have a fitting line.
-    pub(crate) fn segments(&self, home: &Home, source: &LogSource) -> Result<Vec<Ended>, HomeError> {
-        let mut segments = source.ended_segments(home)?;
-        segments.retain(|Ended { segment, last }| {
-            let is_before = last.zip(self.since).is_some_and(|(last, since)| since - last > DISORDER_MAX);
-            let is_after =
-                segment.first.zip(self.until).is_some_and(|(first, until)| first - until > DISORDER_MAX);
-            !is_before && !is_after
+    /// Those of all files of a log that can have a fitting line.
+    pub(crate) fn choose(&self, segments: Vec<Segment>) -> Vec<Ended> {
+        let is_after = |segment: &Segment| {
+            segment.first.zip(self.until).is_some_and(|(first, until)| first - until > DISORDER_MAX)
+        };
+        let mut chosen = Ended::all(segments, |segment| !is_after(segment));
+        chosen.retain(|Ended { last, .. }| {
+            last.zip(self.since).is_none_or(|(last, since)| since - last <= DISORDER_MAX)
         });
-        Ok(segments)
+        chosen
     }
 }

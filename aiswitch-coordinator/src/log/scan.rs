@@ -4,46 +4,94 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use memchr::{memchr, memrchr};
 
 use super::filter::{Filter, Judgement};
-use super::segment::{Form, Segment};
+use super::packed::{FRAME_BYTES, Frame, FrameReader};
+use super::segment::{Ended, Form, Segment, Written};
 use super::stretch::Stretch;
 
 /// How much is read at once; a line that does not fit is none that this program wrote.
 const BLOCK_BYTES: usize = 256 * 1024;
 
+/// How many frames of a packed file a thread looks through: 2 MiB.
+const SCAN_FRAMES: usize = 8;
+
 /// How much is looked through in one turn.
 const TURN_BYTES: usize = 8 * 1024 * 1024;
 
-/// How many lines are found in one turn.
-pub(crate) const TURN_LINES: usize = 2048;
+/// How much is found in one turn, in bytes; it may be a line more.
+pub(crate) const FOUND_BYTES: usize = 256 * 1024;
 
-/// A line that fits.
-#[derive(Debug)]
+/// Lines that fit, in the order of their file.
+#[derive(Debug, Default)]
 pub(crate) struct Found {
-    pub(crate) at: DateTime<Utc>,
-    /// The line as it stands in the file, without its line feed.
-    pub(crate) text: String,
+    /// The lines as they stand in the file, without their line feeds.
+    texts: String,
+    /// When each was, and where it ends.
+    lines: Vec<(DateTime<Utc>, usize)>,
+    /// How many were handed out, and where they end.
+    passed: (usize, usize),
+}
+
+impl Found {
+    fn push(&mut self, at: DateTime<Utc>, text: &str) {
+        self.texts.push_str(text);
+        self.lines.push((at, self.texts.len()));
+    }
+
+    /// Makes it as it was at first; what it took stays reserved.
+    pub(crate) fn clear(&mut self) {
+        self.texts.clear();
+        self.lines.clear();
+        self.passed = (0, 0);
+    }
+
+    /// How many bytes were not handed out.
+    pub(crate) fn bytes_left(&self) -> usize {
+        self.texts.len() - self.passed.1
+    }
+
+    /// The time of the next line; `None` if none is left.
+    pub(crate) fn next_time(&self) -> Option<DateTime<Utc>> {
+        self.lines.get(self.passed.0).map(|(at, _)| *at)
+    }
+
+    /// The next line.
+    pub(crate) fn next(&mut self) -> Option<&str> {
+        let (number, start) = self.passed;
+        let (_, end) = *self.lines.get(number)?;
+        self.passed = (number + 1, end);
+        Some(&self.texts[start..end])
+    }
 }
 
 /// What a turn came to.
 #[derive(Debug, Default)]
 pub(crate) struct Turn {
-    pub(crate) found: Vec<Found>,
+    pub(crate) found: Found,
     /// How many lines of those looked at are no lines of a log.
     pub(crate) damaged: u64,
     /// Whether nothing is left that could fit.
     pub(crate) is_end: bool,
 }
 
+/// What a file is read by.
+enum Reader {
+    /// It ends with what cannot be read.
+    Stream(Box<dyn Read + Send>),
+    /// It goes on behind what cannot be read.
+    Frames(FrameReader),
+}
+
 /// A file that is looked through.
 pub(crate) struct Scan {
     segment: Segment,
     /// What is read; `None` before the first turn.
-    reader: Option<Box<dyn Read + Send>>,
+    reader: Option<Reader>,
     block: Block,
     /// The rarest of the needles in the first block.
     needle: Option<usize>,
@@ -71,17 +119,23 @@ impl fmt::Debug for Scan {
 
 impl Scan {
     /// The parts of a file that several threads can look through, in their order.
-    pub(crate) fn all(segment: &Segment, filter: &Filter<'_>) -> Vec<Self> {
+    pub(crate) fn all(Ended { segment, frames, .. }: &Ended, filter: &Filter<'_>) -> Vec<Self> {
         let new = |reader| Self { segment: segment.clone(), reader, block: Block::default(), needle: None };
+        if let Some(frames) = frames {
+            let fitting: Vec<Frame> = frames.iter().filter(|frame| frame.can_fit(filter)).copied().collect();
+            let parts = fitting.chunks(SCAN_FRAMES);
+            return parts
+                .map(|part| new(Some(Reader::Frames(FrameReader::new(&segment.path, part)))))
+                .collect();
+        }
         let stretches = match segment.form {
             Form::Packed => None,
             Form::Plain | Form::Written => stretches(segment, filter).ok(),
         };
         match stretches {
-            Some(stretches) => stretches
-                .into_iter()
-                .map(|stretch| new(Some(Box::new(stretch) as Box<dyn Read + Send>)))
-                .collect(),
+            Some(stretches) => {
+                stretches.into_iter().map(|stretch| new(Some(Reader::Stream(Box::new(stretch))))).collect()
+            }
             // What is wrong with a file is told when it is looked through.
             None => vec![new(None)],
         }
@@ -91,15 +145,20 @@ impl Scan {
         &self.segment.path
     }
 
-    /// Looks through the next piece; what was found is handed out also if the file cannot be read on.
-    pub(crate) fn turn(&mut self, filter: &Filter<'_>) -> (Turn, io::Result<()>) {
-        let (mut turn, mut bytes) = (Turn::default(), 0);
-        while !turn.is_end && bytes < TURN_BYTES && turn.found.len() < TURN_LINES {
+    /// What is read into; another scan may use it once this one has ended.
+    pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.block.bytes
+    }
+
+    /// Looks through the next piece, and adds what it finds; that is handed out also if the file cannot be read on.
+    pub(crate) fn turn(&mut self, filter: &Filter<'_>, found: Found) -> (Turn, io::Result<()>) {
+        let (mut turn, mut bytes) = (Turn { found, ..Turn::default() }, 0);
+        while !turn.is_end && bytes < TURN_BYTES && turn.found.bytes_left() < FOUND_BYTES {
             if self.block.start == self.block.whole {
                 match self.read(filter, &mut turn) {
                     Ok(count) => bytes += count,
                     Err(error) => {
-                        turn.is_end = true;
+                        turn.is_end = !matches!(self.reader, Some(Reader::Frames(_)));
                         return (turn, Err(error));
                     }
                 }
@@ -113,10 +172,12 @@ impl Scan {
     fn read(&mut self, filter: &Filter<'_>, turn: &mut Turn) -> io::Result<usize> {
         let reader = match &mut self.reader {
             Some(reader) => reader,
-            none => none.insert(open(&self.segment)?),
+            none => none.insert(Reader::Stream(open(&self.segment)?)),
         };
-        self.block.bytes.resize(BLOCK_BYTES, 0);
-        let count = self.block.fill(reader, turn)?;
+        let count = match reader {
+            Reader::Stream(reader) => self.block.fill(reader, turn)?,
+            Reader::Frames(reader) => self.block.fill_frame(reader, turn)?,
+        };
         if turn.is_end && self.segment.form != Form::Written && !self.block.is_within {
             // What is put away is not written on: half a line stays half, and the last one may have no line feed.
             self.block.whole = self.block.filled;
@@ -136,14 +197,14 @@ impl Scan {
         let lines = self.block.lines();
         let mut candidates = filter.candidates(self.needle);
         let mut at = 0;
-        while turn.found.len() < TURN_LINES {
+        while turn.found.bytes_left() < FOUND_BYTES {
             let Some((start, end)) = candidates.next(lines, at) else {
                 at = lines.len();
                 break;
             };
             at = lines.len().min(end + 1);
             match filter.judge(&lines[start..end]) {
-                Judgement::Fits { at, text } => turn.found.push(Found { at, text: text.to_owned() }),
+                Judgement::Fits { at, text } => turn.found.push(at, text),
                 Judgement::Other => {}
                 Judgement::Damaged => turn.damaged += 1,
             }
@@ -161,6 +222,7 @@ impl Block {
 
     /// Reads until there is a whole line, or the file has ended; how many bytes were read.
     fn fill(&mut self, reader: &mut impl Read, turn: &mut Turn) -> io::Result<usize> {
+        self.bytes.resize(BLOCK_BYTES, 0);
         self.bytes.copy_within(self.whole..self.filled, 0);
         self.filled -= self.whole;
         (self.start, self.whole) = (0, 0);
@@ -188,15 +250,36 @@ impl Block {
         }
         Ok(bytes)
     }
+
+    /// Unpacks the next frame, which has whole lines; how many bytes it has.
+    fn fill_frame(&mut self, reader: &mut FrameReader, turn: &mut Turn) -> io::Result<usize> {
+        (self.start, self.whole, self.filled) = (0, 0, 0);
+        turn.is_end = !reader.next(&mut self.bytes)?;
+        let first_end = memchr(b'\n', &self.bytes);
+        if first_end.is_none() && self.bytes.len() >= FRAME_BYTES {
+            // A line for which a frame is too small is none that this program wrote.
+            turn.damaged += u64::from(!std::mem::replace(&mut self.is_within, true));
+            return Ok(self.bytes.len());
+        }
+        (self.whole, self.filled) = (self.bytes.len(), self.bytes.len());
+        if std::mem::take(&mut self.is_within) {
+            self.start = first_end.map_or(self.whole, |end| end + 1);
+        }
+        Ok(self.filled)
+    }
 }
 
 fn stretches(segment: &Segment, filter: &Filter<'_>) -> io::Result<Vec<Stretch>> {
+    if let Some(Written { file, bytes }) = &segment.written {
+        return Stretch::all(file, *bytes, filter);
+    }
     let file = File::open(&segment.path)?;
     let length = file.metadata()?.len();
-    Stretch::all(file, segment.bytes_max.map_or(length, |bytes| bytes.min(length)), filter)
+    Stretch::all(&Arc::new(file), length, filter)
 }
 
-fn open(segment: &Segment) -> io::Result<Box<dyn Read + Send>> {
+/// All of a file that was put away.
+pub(crate) fn open(segment: &Segment) -> io::Result<Box<dyn Read + Send>> {
     let unpacked = |path: &Path| Ok::<_, io::Error>(Box::new(zstd::stream::Decoder::new(File::open(path)?)?));
     match segment.form {
         Form::Packed => Ok(unpacked(&segment.path)?),
@@ -205,7 +288,7 @@ fn open(segment: &Segment) -> io::Result<Box<dyn Read + Send>> {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 Ok(unpacked(&segment.path.with_extension("log.zst"))?)
             }
-            file => Ok(Box::new(file?.take(segment.bytes_max.unwrap_or(u64::MAX)))),
+            file => Ok(Box::new(file?)),
         },
     }
 }

@@ -1,17 +1,20 @@
 //! The lines of all logs that fit, in the order of time: threads look through files, one loop merges what they find.
 
 use std::cmp::Reverse;
+use std::collections::binary_heap::PeekMut;
 use std::collections::{BinaryHeap, VecDeque};
+use std::io;
 use std::num::NonZero;
 use std::ops::ControlFlow;
-use std::thread::{Scope, ScopedJoinHandle};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::Scope;
 
 use chrono::{DateTime, Utc};
 
 use super::filter::{DISORDER_MAX, Filter};
 use super::query::LogQuery;
 use super::record::LogRecord;
-use super::scan::{Found, Scan, TURN_LINES, Turn};
+use super::scan::{FOUND_BYTES, Found, Scan, Turn};
 use super::segment::{Ended, LogSource};
 use crate::Home;
 use crate::error::HomeError;
@@ -22,22 +25,25 @@ const THREADS_MAX: usize = 16;
 /// How many for each core: the loop waits for the one that runs longest, while others have work.
 const THREADS_PER_CORE: usize = 2;
 
+/// Why a thread that looks through files is there.
+const WORKER_RUNS: &str = "a thread goes on until it is not needed any more";
+
 /// A line that fits, and the log that it is in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogLine {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogLine<'a> {
     /// The log.
-    pub source: LogSource,
+    pub source: &'a LogSource,
     /// The line as it stands in the log: one JSON document, without the line feed.
-    pub text: String,
+    pub text: &'a str,
 }
 
-impl LogLine {
+impl LogLine<'_> {
     /// What the line says.
     ///
     /// # Panics
-    /// The text was changed since it was found.
+    /// The text is not that of a line that was found.
     pub fn record(&self) -> LogRecord {
-        serde_json::from_str(&self.text).expect("what was found was read")
+        serde_json::from_str(self.text).expect("what was found was read")
     }
 }
 
@@ -54,18 +60,18 @@ impl LogSearch {
     /// Hands out all lines of a home that fit, merged by time, until `each` has enough.
     ///
     /// Lines that several processes wrote into one file stay in its order, which may be some seconds off. A file is never
-    /// in memory as a whole: at most 2048 lines of each log that wait to be merged, and some megabytes for each file that is read.
+    /// in memory as a whole: at most some megabytes for each of those that are read at once.
     ///
     /// # Errors
     /// A folder of logs cannot be read. A file that cannot be read is in the result, and the others are read.
     pub fn run(
         home: &Home,
         query: &LogQuery,
-        each: impl FnMut(LogLine) -> ControlFlow<()>,
+        each: impl FnMut(LogLine<'_>) -> ControlFlow<()>,
     ) -> Result<Self, HomeError> {
         let mut searched = Vec::new();
         for source in query.sources(home)? {
-            let segments = query.segments(home, &source)?;
+            let segments = query.choose(source.settled(home)?);
             searched.push((source, segments));
         }
         Ok(Self::files(searched, query, each))
@@ -75,10 +81,10 @@ impl LogSearch {
     pub(crate) fn files(
         searched: Vec<(LogSource, Vec<Ended>)>,
         query: &LogQuery,
-        mut each: impl FnMut(LogLine) -> ControlFlow<()>,
+        mut each: impl FnMut(LogLine<'_>) -> ControlFlow<()>,
     ) -> Self {
         let filter = Filter::new(query);
-        let chains: Vec<Chain<'_>> = searched
+        let chains: Vec<Chain> = searched
             .into_iter()
             .flat_map(|(source, segments)| Chain::all(&source, segments, &filter))
             .collect();
@@ -92,6 +98,9 @@ impl LogSearch {
                 chains,
                 running: VecDeque::new(),
                 running_max,
+                idle: Vec::new(),
+                spare: Vec::new(),
+                buffers: Vec::new(),
                 result: Self::default(),
             };
             search.merge(&mut each);
@@ -101,53 +110,76 @@ impl LogSearch {
 }
 
 /// Files of one log of which each begins where the one before ends, so that their lines follow each other in time.
-struct Chain<'scope> {
+struct Chain {
     source: LogSource,
     /// Files that nobody looks through yet.
     waiting: VecDeque<Scan>,
     /// Files that are looked through; the next line of the chain is in the first one.
-    parts: VecDeque<Part<'scope>>,
+    parts: VecDeque<Part>,
     /// How many parts have ended before these.
     passed: usize,
 }
 
 /// A file that is looked through.
-struct Part<'scope> {
+struct Part {
+    /// What was found and not handed out, at the most by two turns.
     found: VecDeque<Found>,
-    state: State<'scope>,
+    /// Whether threads were asked for more since then.
+    is_followed: bool,
+    state: State,
 }
 
-enum State<'scope> {
+enum State {
     Paused(Box<Scan>),
-    Running(ScopedJoinHandle<'scope, (Box<Scan>, Turn, std::io::Result<()>)>),
+    Running(Worker),
     Ended,
+}
+
+/// A thread that looks through files, one turn after the other.
+struct Worker {
+    /// What is looked through next, and where what is found is put.
+    turns: Sender<(Box<Scan>, Found)>,
+    ended: Receiver<(Box<Scan>, Turn, io::Result<()>)>,
 }
 
 /// All that is known while a search goes on.
 struct Search<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     filter: &'scope Filter<'scope>,
-    chains: Vec<Chain<'scope>>,
+    chains: Vec<Chain>,
     /// How many files of a chain are looked through at once.
     parts_max: usize,
     /// The chains and the numbers of the parts that are looked through now, the oldest first.
     running: VecDeque<(usize, usize)>,
     running_max: usize,
+    /// Threads that have nothing to do.
+    idle: Vec<Worker>,
+    /// What was handed out, to be filled again.
+    spare: Vec<Found>,
+    /// What scans that have ended read into.
+    buffers: Vec<Vec<u8>>,
     result: LogSearch,
 }
 
 impl Search<'_, '_> {
-    fn merge(&mut self, each: &mut impl FnMut(LogLine) -> ControlFlow<()>) {
+    fn merge(&mut self, each: &mut impl FnMut(LogLine<'_>) -> ControlFlow<()>) {
         let mut order = BinaryHeap::new();
         for chain in 0..self.chains.len() {
             order.extend(self.next_time(chain).map(|at| Reverse((at, chain))));
         }
-        while let Some(Reverse((_, chain))) = order.pop() {
-            let Some(line) = self.take(chain) else { continue };
-            if each(line).is_break() {
+        while let Some(mut next) = order.peek_mut() {
+            let Reverse((_, chain)) = *next;
+            self.start_early(chain);
+            let Chain { source, parts, .. } = &mut self.chains[chain];
+            if let Some(text) = parts.front_mut().and_then(Part::next)
+                && each(LogLine { source, text }).is_break()
+            {
                 break;
             }
-            order.extend(self.next_time(chain).map(|at| Reverse((at, chain))));
+            match self.next_time(chain) {
+                Some(at) => *next = Reverse((at, chain)),
+                None => drop(PeekMut::pop(next)),
+            }
         }
     }
 
@@ -155,8 +187,11 @@ impl Search<'_, '_> {
     fn next_time(&mut self, chain: usize) -> Option<DateTime<Utc>> {
         loop {
             let Chain { parts, waiting, passed, .. } = &mut self.chains[chain];
+            if let Some(part) = parts.front_mut() {
+                self.spare.extend(part.take_passed());
+            }
             match parts.front() {
-                Some(part) if !part.found.is_empty() => return part.found.front().map(|found| found.at),
+                Some(part) if part.next_time().is_some() => return part.next_time(),
                 Some(Part { state: State::Ended, .. }) => {
                     parts.pop_front();
                     *passed += 1;
@@ -170,15 +205,12 @@ impl Search<'_, '_> {
         }
     }
 
-    /// The next line of a chain.
-    fn take(&mut self, chain: usize) -> Option<LogLine> {
-        let Chain { source, parts, .. } = &mut self.chains[chain];
-        let part = parts.front_mut()?;
-        let line = LogLine { source: source.clone(), text: part.found.pop_front()?.text };
-        if part.found.len() == TURN_LINES / 2 {
+    /// Lets threads look for more lines of a chain once half of those that were found last are handed out.
+    fn start_early(&mut self, chain: usize) {
+        let Some(part) = self.chains[chain].parts.front_mut() else { return };
+        if part.is_short() && !std::mem::replace(&mut part.is_followed, true) {
             self.start(chain);
         }
-        Some(line)
     }
 
     /// Lets threads look for more, first for this chain, then for those lines that are asked for next.
@@ -200,17 +232,19 @@ impl Search<'_, '_> {
         if depth == parts.len() {
             parts.extend(waiting.pop_front().map(Part::new));
         }
-        let Some(part) = parts.get_mut(depth).filter(|part| part.found.len() <= TURN_LINES / 2) else {
+        let Some(part) = parts.get_mut(depth).filter(|part| part.is_short()) else {
             return;
         };
         part.state = match std::mem::replace(&mut part.state, State::Ended) {
             State::Paused(mut scan) => {
-                let filter = self.filter;
+                if scan.buffer().capacity() == 0 {
+                    *scan.buffer() = self.buffers.pop().unwrap_or_default();
+                }
                 self.running.push_back((chain, *passed + depth));
-                State::Running(self.scope.spawn(move || {
-                    let (turn, read) = scan.turn(filter);
-                    (scan, turn, read)
-                }))
+                let worker = self.idle.pop().unwrap_or_else(|| Worker::start(self.scope, self.filter));
+                let found = self.spare.pop().unwrap_or_default();
+                worker.turns.send((scan, found)).expect(WORKER_RUNS);
+                State::Running(worker)
             }
             other => other,
         };
@@ -221,25 +255,29 @@ impl Search<'_, '_> {
         let (chain, number) = self.running.pop_front().expect("a part that is waited for was started");
         let Chain { parts, passed, .. } = &mut self.chains[chain];
         let part = &mut parts[number - *passed];
-        let State::Running(thread) = std::mem::replace(&mut part.state, State::Ended) else { return };
-        let (scan, turn, read) = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        part.found.extend(turn.found);
+        let State::Running(worker) = std::mem::replace(&mut part.state, State::Ended) else { return };
+        let (mut scan, turn, read) = worker.ended.recv().expect(WORKER_RUNS);
+        self.idle.push(worker);
+        part.found.push_back(turn.found);
+        part.is_followed = false;
         self.result.damaged += turn.damaged;
         if let Err(error) = read {
             self.result.unreadable.push(HomeError::io("read", scan.path())(error));
         }
-        if !turn.is_end {
+        if turn.is_end {
+            self.buffers.push(std::mem::take(scan.buffer()));
+        } else {
             part.state = State::Paused(scan);
         }
     }
 }
 
-impl Chain<'_> {
+impl Chain {
     /// The chains of one log: one, unless the clock was set back.
     fn all(source: &LogSource, segments: Vec<Ended>, filter: &Filter<'_>) -> Vec<Self> {
         let mut chains: Vec<(Self, Option<DateTime<Utc>>)> = Vec::new();
-        for Ended { segment, last } in segments {
-            let first = segment.first;
+        for ended in segments {
+            let first = ended.segment.first;
             let follows = |reach: Option<DateTime<Utc>>| {
                 reach.zip(first).is_none_or(|(reach, first)| reach - first <= DISORDER_MAX)
             };
@@ -248,15 +286,53 @@ impl Chain<'_> {
                 let (waiting, parts) = (VecDeque::new(), VecDeque::new());
                 chains.push((Self { source: source.clone(), waiting, parts, passed: 0 }, None));
             }
-            chains[index].0.waiting.extend(Scan::all(&segment, filter));
-            chains[index].1 = last;
+            chains[index].0.waiting.extend(Scan::all(&ended, filter));
+            chains[index].1 = ended.last;
         }
         chains.into_iter().map(|(chain, _)| chain).collect()
     }
 }
 
-impl Part<'_> {
+impl Worker {
+    fn start<'scope>(scope: &'scope Scope<'scope, '_>, filter: &'scope Filter<'scope>) -> Self {
+        let (turns, next) = mpsc::channel::<(Box<Scan>, Found)>();
+        let (tell, ended) = mpsc::channel();
+        scope.spawn(move || {
+            for (mut scan, found) in next {
+                let (turn, read) = scan.turn(filter, found);
+                if tell.send((scan, turn, read)).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { turns, ended }
+    }
+}
+
+impl Part {
     fn new(scan: Scan) -> Self {
-        Self { found: VecDeque::new(), state: State::Paused(Box::new(scan)) }
+        Self { found: VecDeque::new(), is_followed: false, state: State::Paused(Box::new(scan)) }
+    }
+
+    /// Whether little is left of what was found.
+    fn is_short(&self) -> bool {
+        self.found.iter().map(Found::bytes_left).sum::<usize>() <= FOUND_BYTES / 2
+    }
+
+    /// The time of the next line that was found.
+    fn next_time(&self) -> Option<DateTime<Utc>> {
+        self.found.iter().find_map(Found::next_time)
+    }
+
+    /// Takes what was handed out as a whole.
+    fn take_passed(&mut self) -> Option<Found> {
+        let mut found = self.found.pop_front_if(|found| found.next_time().is_none())?;
+        found.clear();
+        Some(found)
+    }
+
+    /// The next line that was found.
+    fn next(&mut self) -> Option<&str> {
+        self.found.iter_mut().find(|found| found.next_time().is_some())?.next()
     }
 }

@@ -2,14 +2,16 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aiswitch_agent::AgentId;
 use chrono::{DateTime, NaiveDateTime, Utc};
 
 use super::line::{HEAD_BYTES, head, times};
-use super::record::{LOG_LINE_BYTES_MAX, TIME_BYTES, time_text};
+use super::packed::{Frame, end_of, frames};
+use super::record::{LOG_LINE_BYTES_MAX, TIME_BYTES};
 use crate::{Home, HomeError};
 
 /// How the time of its first line stands in the name of a file that was put away.
@@ -18,8 +20,11 @@ const STAMP: &str = "%Y%m%dT%H%M%S%.3fZ";
 /// How long a stamp is.
 const STAMP_BYTES: usize = 20;
 
-/// How the frame begins that says up to when a packed file reaches: its magic number and its length.
+/// How the frame begins that says up to when a packed file without a table reaches: its magic number and its length.
 const FRAME_START: [u8; 8] = [0x5A, 0x2A, 0x4D, 0x18, 24, 0, 0, 0];
+
+/// How often the files of a log are listed until none is put away meanwhile.
+const LISTINGS_MAX: usize = 32;
 
 /// What a log is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,7 +85,7 @@ impl LogSource {
             .filter_map(|name| match split(name)? {
                 (stem, first, form) if stem == self.stem() => {
                     let path = folder.join(name);
-                    Some(Segment { first: first.or_else(|| first_time(&path)), path, form, bytes_max: None })
+                    Some(Segment { first: first.or_else(|| first_time(&path)), path, form, written: None })
                 }
                 _ => None,
             })
@@ -95,20 +100,33 @@ impl LogSource {
         Ok(segments)
     }
 
+    /// Its files at one moment, the one that is written opened: what is put away then is no other file than that.
+    pub(crate) fn settled(&self, home: &Home) -> Result<Vec<Segment>, HomeError> {
+        let path = self.path(home);
+        for _ in 0..LISTINGS_MAX {
+            let file = match File::open(&path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
+                file => Some(Arc::new(file.map_err(HomeError::io("open", &path))?)),
+            };
+            let mut segments = self.segments(home)?;
+            let last = segments.last_mut().filter(|segment| segment.form == Form::Written);
+            match (file, last) {
+                (None, None) => return Ok(segments),
+                (Some(file), Some(last)) if is_at(&file, &path) => {
+                    let bytes = file.metadata().map_err(HomeError::io("look at", &path))?.len();
+                    last.written = Some(Written { file, bytes });
+                    return Ok(segments);
+                }
+                _ => {}
+            }
+        }
+        let folder = self.folder(home);
+        Err(HomeError::io("list the logs of", folder)(ErrorKind::ResourceBusy.into()))
+    }
+
     /// Its files, and up to when each reaches.
     pub(crate) fn ended_segments(&self, home: &Home) -> Result<Vec<Ended>, HomeError> {
-        let segments = self.segments(home)?;
-        let next: Vec<_> = segments.iter().skip(1).map(|next| next.first).chain([None]).collect();
-        let ended = segments.into_iter().zip(next).map(|(segment, next)| {
-            let last = match segment.form {
-                Form::Written => None,
-                // One that does not say its end reaches up to the next one, unless the clock was set back.
-                Form::Packed => packed_end(&segment.path).or(next),
-                Form::Plain => last_time(&segment.path).or(next),
-            };
-            Ended { segment, last }
-        });
-        Ok(ended.collect())
+        Ok(Ended::all(self.segments(home)?, |_| true))
     }
 }
 
@@ -118,17 +136,49 @@ pub(crate) struct Ended {
     pub(crate) segment: Segment,
     /// The time of its last line; `None` while it is written, and where it is not known.
     pub(crate) last: Option<DateTime<Utc>>,
+    /// The frames of a packed one; `None` for one that does not tell them.
+    pub(crate) frames: Option<Vec<Frame>>,
+}
+
+impl Ended {
+    /// Those of all files of a log that are wanted.
+    pub(crate) fn all(segments: Vec<Segment>, is_wanted: impl Fn(&Segment) -> bool) -> Vec<Self> {
+        let next: Vec<_> = segments.iter().skip(1).map(|next| next.first).chain([None]).collect();
+        let segments = segments.into_iter().zip(next).filter(|(segment, _)| is_wanted(segment));
+        segments.map(|(segment, next)| Self::of(segment, next)).collect()
+    }
+
+    fn of(segment: Segment, next: Option<DateTime<Utc>>) -> Self {
+        let (last, frames) = match segment.form {
+            Form::Written => (None, None),
+            // One that does not say its end reaches up to the next one, unless the clock was set back.
+            Form::Packed => {
+                let frames = File::open(&segment.path).and_then(|file| frames(&file)).ok().flatten();
+                let last = frames.as_deref().map_or_else(|| packed_end(&segment.path), end_of);
+                (last.or(next), frames)
+            }
+            Form::Plain => (last_time(&segment.path).or(next), None),
+        };
+        Self { segment, last, frames }
+    }
 }
 
 /// One file of a log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Segment {
     pub(crate) path: PathBuf,
     /// The time of its first line; `None` while it has none.
     pub(crate) first: Option<DateTime<Utc>>,
     pub(crate) form: Form,
-    /// How much of it is looked at; `None` for all.
-    pub(crate) bytes_max: Option<u64>,
+    /// How the one that is written was at the moment of a search.
+    pub(crate) written: Option<Written>,
+}
+
+/// The file that is written, up to a place.
+#[derive(Clone, Debug)]
+pub(crate) struct Written {
+    pub(crate) file: Arc<File>,
+    pub(crate) bytes: u64,
 }
 
 /// How a file of a log is kept.
@@ -190,19 +240,22 @@ fn time_of(text: &[u8]) -> Option<DateTime<Utc>> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// What a packed file has at its end, for those who look for a time: a frame that programs that unpack it pass over.
-///
-/// [Zstandard, RFC 8878, 3.1.2](https://www.rfc-editor.org/rfc/rfc8878#section-3.1.2): magic number, length, content.
-pub(crate) fn end_frame(last: DateTime<Utc>) -> Vec<u8> {
-    [&FRAME_START, time_text(last).as_bytes()].concat()
-}
-
+/// The time of the last line of a packed file without a table, as such files had it in a skippable frame at their end.
 fn packed_end(path: &Path) -> Option<DateTime<Utc>> {
     let file = File::open(path).ok()?;
     let mut end = [0; FRAME_START.len() + TIME_BYTES];
     let place = file.metadata().ok()?.len().checked_sub(end.len() as u64)?;
     file.read_exact_at(&mut end, place).ok()?;
     time_of(end.strip_prefix(&FRAME_START)?)
+}
+
+/// Whether a path leads to this file.
+pub(crate) fn is_at(file: &File, path: &Path) -> bool {
+    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    match (file.metadata(), fs::symlink_metadata(path)) {
+        (Ok(open), Ok(there)) => identity(open) == identity(there),
+        _ => false,
+    }
 }
 
 /// The names in a folder; one that is not there has none.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -12,8 +12,11 @@ use super::filter::Filter;
 use super::line::times;
 use super::record::LOG_LINE_BYTES_MAX;
 
-/// How much a thread looks through, in bytes.
-const STRETCH_BYTES: u64 = 2 * 1024 * 1024;
+/// How much a thread looks through, in bytes: the more, the more there is to look through.
+const STRETCH_BYTES: RangeInclusive<u64> = 256 * 1024..=2 * 1024 * 1024;
+
+/// How many parts are made of what is small.
+const STRETCHES: u64 = 32;
 
 /// How near to a time a search comes, in bytes.
 const NEAR_BYTES: u64 = 256 * 1024;
@@ -28,29 +31,28 @@ pub(crate) struct Stretch {
 
 impl Stretch {
     /// The parts of a file of this length that can have a line that fits, in their order.
-    pub(crate) fn all(file: File, length: u64, filter: &Filter<'_>) -> io::Result<Vec<Self>> {
+    pub(crate) fn all(file: &Arc<File>, length: u64, filter: &Filter<'_>) -> io::Result<Vec<Self>> {
         // One line whose time is wrong misleads neither search: it only makes the part larger.
         let start = match filter.start() {
             Some(start) => {
                 let is_before = |latest: &[u8]| latest < start.as_bytes();
-                halve(&file, 0..length, |lines| times(lines).max().is_some_and(is_before))?.start
+                halve(file, 0..length, |lines| times(lines).max().is_some_and(is_before))?.start
             }
             None => 0,
         };
         let end = match filter.end() {
             Some(end) => {
                 let is_behind = |earliest: &[u8]| earliest >= end.as_bytes();
-                let found = halve(&file, start..length, |lines| !times(lines).min().is_some_and(is_behind))?;
-                next_line(&file, found.end)?.min(length)
+                let found = halve(file, start..length, |lines| !times(lines).min().is_some_and(is_behind))?;
+                next_line(file, found.end)?.min(length)
             }
             None => length,
         };
-        let file = Arc::new(file);
         let mut stretches = Vec::new();
-        let mut at = next_line(&file, start)?;
+        let mut at = next_line(file, start)?;
+        let bytes = (end.saturating_sub(at) / STRETCHES).clamp(*STRETCH_BYTES.start(), *STRETCH_BYTES.end());
         while at < end {
-            let stop =
-                if end - at > STRETCH_BYTES { next_line(&file, at + STRETCH_BYTES)?.min(end) } else { end };
+            let stop = if end - at > bytes { next_line(file, at + bytes)?.min(end) } else { end };
             stretches.push(Self { file: file.clone(), at, end: stop });
             at = stop;
         }

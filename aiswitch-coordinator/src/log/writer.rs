@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,17 +16,15 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Map;
 
 use super::filter::DISORDER_MAX;
+use super::packed;
 use super::record::{LogLevel, LogRecord};
-use super::segment::{Form, LogSource, end_frame, first_time, latest_before, names, stamped};
+use super::segment::{Form, LogSource, first_time, is_at, latest_before, names, stamped};
 use crate::Home;
 use crate::error::HomeError;
 use crate::home::{FILE_MODE, make_folder};
 
 /// How long the lock of a log is waited for; whoever holds it writes some lines.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The level of compression; 3 gives the most for its time on lines like these.
-const PACK_LEVEL: i32 = 3;
 
 /// When a file of a log is put away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,28 +227,15 @@ fn put_aside(source: &LogSource, home: &Home, mut first: DateTime<Utc>) -> Resul
 fn pack(path: &Path) -> io::Result<()> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let unfinished = path.with_file_name(format!(".{name}.zst.tmp"));
-    let source = match File::open(path) {
+    let mut source = match File::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         source => source?,
     };
     let mut target =
         OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(&unfinished)?;
-    let last = latest_before(&source, source.metadata()?.len())?;
-    zstd::stream::copy_encode(&source, &target, PACK_LEVEL)?;
-    if let Some(last) = last {
-        target.write_all(&end_frame(last))?;
-    }
+    packed::pack(&mut source, &mut target)?;
     target.sync_all()?;
     let packed: PathBuf = path.with_file_name(format!("{name}.zst"));
     fs::rename(&unfinished, packed)?;
     fs::remove_file(path)
-}
-
-/// Whether a path still leads to this file.
-fn is_at(file: &File, path: &Path) -> bool {
-    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-    match (file.metadata(), fs::symlink_metadata(path)) {
-        (Ok(open), Ok(there)) => identity(open) == identity(there),
-        _ => false,
-    }
 }

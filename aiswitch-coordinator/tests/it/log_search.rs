@@ -1,9 +1,10 @@
 //! Searching in logs: what is found is what reading every line would find, whatever stands in the files.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fs;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aiswitch_coordinator::{Home, LogLevel, LogLimits, LogQuery, LogRecord, LogSearch, LogSource, LogWriter};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -50,7 +51,7 @@ fn home() -> (tempfile::TempDir, Home) {
 fn search(home: &Home, query: &LogQuery) -> (Vec<String>, LogSearch) {
     let mut texts = Vec::new();
     let search = LogSearch::run(home, query, |line| {
-        texts.push(line.text);
+        texts.push(line.text.to_owned());
         ControlFlow::Continue(())
     });
     (texts, search.unwrap())
@@ -60,8 +61,31 @@ fn window(since: i64, until: i64) -> LogQuery {
     LogQuery { since: Some(at(since)), until: Some(at(until)), ..LogQuery::default() }
 }
 
+/// Packs as another program does, or as this one did before it wrote tables.
 fn pack(path: &Path, bytes: &[u8]) {
     fs::write(path, zstd::stream::encode_all(bytes, 3).unwrap()).unwrap();
+}
+
+/// Packs what was put away as this program does.
+fn tidy(home: &Home) {
+    LogWriter::new(home.clone(), LogLimits::default()).tidy().unwrap();
+}
+
+/// The name of a file that was put away.
+const PUT_AWAY: &str = "coordinator-20261123T100000.000Z.log";
+
+/// A home with a packed file of about twelve frames, and its lines, two a second.
+fn packed_home() -> (tempfile::TempDir, Home, Vec<String>) {
+    let (folder, home) = home();
+    let lines: Vec<String> = (0..40_000).map(|number| line(number / 2)).collect();
+    fs::write(home.logs_dir().join(PUT_AWAY), lines.concat()).unwrap();
+    tidy(&home);
+    assert!(!home.logs_dir().join(PUT_AWAY).exists());
+    (folder, home, lines.iter().map(|line| line.trim_end().to_owned()).collect())
+}
+
+fn packed_path(home: &Home) -> PathBuf {
+    home.logs_dir().join(format!("{PUT_AWAY}.zst"))
 }
 
 /// Texts that JSON can write in several ways.
@@ -163,6 +187,7 @@ proptest! {
         lines in proptest::collection::vec((said(), hand()), 1..120),
         cuts in proptest::collection::vec(0..120_usize, 0..4),
         packed in proptest::bits::u8::ANY,
+        is_tidied in proptest::bool::ANY,
     ) {
         let (_folder, home) = home();
         let agents = home.logs_dir().join("agents");
@@ -191,6 +216,9 @@ proptest! {
             } else {
                 pack(&agents.join(format!("x-{stamp}.log.zst")), text.as_bytes());
             }
+        }
+        if is_tidied {
+            tidy(&home);
         }
         for (query, asks) in questions() {
             let mut expected: Vec<String> =
@@ -222,10 +250,14 @@ fn what_is_no_line_is_counted_and_costs_no_other_line() {
     }
     let lines: Vec<String> = (0..=7).map(|seconds| line(seconds).trim_end().to_owned()).collect();
     let all = LogQuery::default();
-    for form in ["coordinator.log", "coordinator-20261123T100000.000Z.log", "packed"] {
+    for form in ["coordinator.log", PUT_AWAY, "packed", "tidied"] {
         let (_folder, home) = home();
         match form {
-            "packed" => pack(&home.logs_dir().join("coordinator-20261123T100000.000Z.log.zst"), &text),
+            "packed" => pack(&packed_path(&home), &text),
+            "tidied" => {
+                fs::write(home.logs_dir().join(PUT_AWAY), &text).unwrap();
+                tidy(&home);
+            }
             name => fs::write(home.logs_dir().join(name), &text).unwrap(),
         }
         let (found, result) = search(&home, &all);
@@ -240,16 +272,16 @@ fn what_is_no_line_is_counted_and_costs_no_other_line() {
 
 #[test]
 fn half_a_last_line_is_counted_once_nobody_will_end_it() {
-    for (name, found, damaged) in [("coordinator.log", 1, 0), ("coordinator-20261123T100000.000Z.log", 1, 1)]
-    {
+    for (name, found, damaged) in [("coordinator.log", 1, 0), (PUT_AWAY, 1, 1)] {
         let (_folder, home) = home();
         fs::write(home.logs_dir().join(name), line(0) + &line(1)[..30]).unwrap();
         let (lines, result) = search(&home, &LogQuery::default());
         assert_eq!((lines.len(), result.damaged), (found, damaged), "{name}");
     }
     let (_folder, home) = home();
-    fs::write(home.logs_dir().join("coordinator-20261123T100000.000Z.log"), line(0) + line(1).trim_end())
-        .unwrap();
+    fs::write(home.logs_dir().join(PUT_AWAY), line(0) + line(1).trim_end()).unwrap();
+    assert_eq!(search(&home, &LogQuery::default()).0.len(), 2);
+    tidy(&home);
     assert_eq!(search(&home, &LogQuery::default()).0.len(), 2);
 }
 
@@ -267,11 +299,89 @@ fn a_window_has_the_lines_that_are_late_too_and_one_wrong_time_hides_none() {
         times.push(seconds);
         text += &line(seconds);
     }
-    fs::write(LogSource::Coordinator.path(&home), text).unwrap();
-    for since in [0, 1, 59, 61, 12_345, 20_480, 39_990, 40_000, 50_000] {
-        let expected = times.iter().filter(|seconds| (since..since + 5).contains(*seconds)).count();
-        let (found, _) = search(&home, &window(since, since + 5));
-        assert_eq!(found.len(), expected, "{since}");
+    let written = LogSource::Coordinator.path(&home);
+    fs::write(&written, text).unwrap();
+    for is_packed in [false, true] {
+        if is_packed {
+            fs::rename(&written, home.logs_dir().join(PUT_AWAY)).unwrap();
+            tidy(&home);
+        }
+        for since in [0, 1, 59, 61, 12_345, 20_480, 39_990, 40_000, 50_000] {
+            let expected = times.iter().filter(|seconds| (since..since + 5).contains(*seconds)).count();
+            let (found, _) = search(&home, &window(since, since + 5));
+            assert_eq!(found.len(), expected, "{since}");
+        }
+    }
+}
+
+#[test]
+fn a_packed_file_is_one_for_other_programs_and_one_that_was_packed_before_is_read() {
+    let (_folder, home, lines) = packed_home();
+    let packed = fs::read(packed_path(&home)).unwrap();
+    let unpacked = zstd::stream::decode_all(&*packed).unwrap();
+    assert_eq!(unpacked, (lines.join("\n") + "\n").as_bytes());
+    let found = |query: &LogQuery| {
+        let (found, result) = search(&home, query);
+        assert_eq!((result.damaged, result.unreadable.len()), (0, 0));
+        found
+    };
+    // Where frames meet is no line lost, and none is found twice.
+    let all: Vec<String> =
+        (0..20_000).step_by(500).flat_map(|since| found(&window(since, since + 500))).collect();
+    assert_eq!((all, found(&LogQuery::default())), (lines.clone(), lines.clone()));
+    assert_eq!(found(&window(7000, 7001)), lines[14_000..14_002]);
+
+    // Before it wrote tables, this program wrote one frame, and the last time in a skippable one.
+    let last = [&[0x5A, 0x2A, 0x4D, 0x18, 24, 0, 0, 0], time(19_999).as_bytes()].concat();
+    fs::write(packed_path(&home), [zstd::stream::encode_all(&*unpacked, 3).unwrap(), last].concat()).unwrap();
+    assert_eq!(found(&LogQuery::default()), lines);
+    assert_eq!(found(&window(7000, 7001)), lines[14_000..14_002]);
+}
+
+#[test]
+fn a_damaged_part_of_a_packed_file_is_named_and_costs_no_line_of_another_part() {
+    let (_folder, home, lines) = packed_home();
+    let packed = fs::read(packed_path(&home)).unwrap();
+    let told = |result: &LogSearch| {
+        assert_eq!(result.unreadable.len(), 1);
+        let error: &dyn Error = &result.unreadable[0];
+        format!("{error}: {}", error.source().unwrap())
+    };
+    let mut damaged = packed.clone();
+    damaged[packed.len() / 2] ^= 0xFF;
+    fs::write(packed_path(&home), damaged).unwrap();
+    let (found, result) = search(&home, &LogQuery::default());
+    let before = found.iter().zip(&lines).take_while(|(found, line)| found == line).count();
+    let lost = lines.len() - found.len();
+    assert!(before > 0 && (1..5000).contains(&lost), "{before} {lost}");
+    assert_eq!(found[before..], lines[before + lost..]);
+    let told_damaged = told(&result);
+    assert!(told_damaged.contains("Z.log.zst`: what is packed from byte "), "{told_damaged}");
+    // Who asks for another time is not told of it.
+    assert_eq!(search(&home, &window(10, 20)).1.unreadable.len(), 0);
+
+    fs::write(packed_path(&home), &packed[..packed.len() / 2]).unwrap();
+    let (found, result) = search(&home, &LogQuery::default());
+    assert!(found.len() > lines.len() / 4 && lines.starts_with(&found), "{}", found.len());
+    told(&result);
+}
+
+#[test]
+fn a_table_that_was_changed_hides_no_line() {
+    let (_folder, home, lines) = packed_home();
+    let packed = fs::read(packed_path(&home)).unwrap();
+    // More than the table of twelve frames takes; what is before it is the last frame.
+    for from_end in (1..330).step_by(29) {
+        let mut changed = packed.clone();
+        changed[packed.len() - from_end] ^= 0x11;
+        fs::write(packed_path(&home), changed).unwrap();
+        let (found, result) = search(&home, &window(7000, 7010));
+        assert_eq!((&found[..], result.damaged), (&lines[14_000..14_020], 0), "{from_end}");
+    }
+    // A part that is written twice, and one that is missing.
+    for changed in [[&packed[..100], &packed].concat(), packed[100..].to_vec()] {
+        fs::write(packed_path(&home), changed).unwrap();
+        assert_eq!(search(&home, &LogQuery::default()).1.unreadable.len(), 1);
     }
 }
 
@@ -323,7 +433,7 @@ fn many_logs_are_merged_by_time_and_a_reader_may_stop() {
     assert!(found.is_sorted_by_key(|line| line[..32].to_owned()));
     let mut few = BTreeMap::new();
     LogSearch::run(&home, &LogQuery::default(), |line| {
-        *few.entry(line.source).or_insert(0) += 1;
+        *few.entry(line.source.clone()).or_insert(0) += 1;
         if few.len() < 7 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })
     .unwrap();

@@ -51,17 +51,17 @@ fn home() -> (tempfile::TempDir, Home) {
     (folder, home)
 }
 
-fn found(home: &Home, query: &LogQuery) -> (Vec<LogLine>, LogSearch) {
+fn found(home: &Home, query: &LogQuery) -> (Vec<(LogSource, LogRecord)>, LogSearch) {
     let mut lines = Vec::new();
     let search = LogSearch::run(home, query, |line| {
-        lines.push(line);
+        lines.push((line.source.clone(), line.record()));
         ControlFlow::Continue(())
     });
     (lines, search.unwrap())
 }
 
 fn messages(home: &Home, query: &LogQuery) -> Vec<String> {
-    found(home, query).0.into_iter().map(|line| line.record().msg).collect()
+    found(home, query).0.into_iter().map(|(_, record)| record.msg).collect()
 }
 
 /// A writer, and the number of the last line that it said to have written.
@@ -131,9 +131,9 @@ fn what_four_processes_wrote_is_there_once_and_whole_also_after_rotations_and_ki
     let (all, search) = found(&home, &LogQuery::default());
     assert_eq!((search.unreadable.len(), search.damaged <= kills), (0, true), "{search:?}");
     let mut seen: BTreeMap<String, Vec<i64>> = BTreeMap::new();
-    for line in &all {
-        let writer = line.record().fields["writer"].as_str().unwrap().to_owned();
-        seen.entry(writer).or_default().push(line.record().fields["number"].as_i64().unwrap());
+    for (_, record) in &all {
+        let writer = record.fields["writer"].as_str().unwrap().to_owned();
+        seen.entry(writer).or_default().push(record.fields["number"].as_i64().unwrap());
     }
     for (name, numbers) in acknowledged {
         let seen = seen.get_mut(&name).unwrap();
@@ -203,7 +203,7 @@ fn lines_of_all_logs_are_found_by_time_level_agent_run_text_and_condition() {
     }
     let all = LogQuery::default();
     let seconds = |query: &LogQuery| -> Vec<i64> {
-        found(&home, query).0.iter().map(|line| line.record().fields["seconds"].as_i64().unwrap()).collect()
+        found(&home, query).0.iter().map(|(_, record)| record.fields["seconds"].as_i64().unwrap()).collect()
     };
     assert_eq!(seconds(&all), (0..100).collect::<Vec<_>>());
     let window = LogQuery { since: Some(at(20)), until: Some(at(23)), ..all.clone() };
@@ -248,29 +248,117 @@ fn a_damaged_file_is_named_and_the_others_are_read() {
     );
 }
 
+/// A writer of a log whose files hold about three lines.
+fn small_files(home: &Home) -> impl FnMut(&LogSource, std::ops::Range<i64>) {
+    let limits = LogLimits { file_bytes_max: 400, ..LogLimits::default() };
+    let mut writer = LogWriter::new(home.clone(), limits);
+    move |source, seconds| {
+        for seconds in seconds {
+            writer.append(source, &[record(seconds, LogLevel::Info, &seconds.to_string())]).unwrap();
+        }
+    }
+}
+
+/// One who follows, and what was seen.
+struct Following(LogFollow, Vec<String>);
+
+impl Following {
+    fn start(home: &Home) -> Self {
+        let mut seen = Vec::new();
+        let (follow, _) = LogFollow::start(home, LogQuery::default(), |line| {
+            seen.push(line.record().msg);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        Self(follow, seen)
+    }
+
+    fn look(&mut self) -> LogSearch {
+        let Self(follow, seen) = self;
+        let each = |line: LogLine<'_>| {
+            seen.push(line.record().msg);
+            ControlFlow::Continue(())
+        };
+        follow.more(each).unwrap()
+    }
+}
+
+fn numbers(seconds: std::ops::Range<i64>) -> Vec<String> {
+    seconds.map(|seconds| seconds.to_string()).collect()
+}
+
 #[test]
 fn who_follows_sees_each_line_once_also_over_a_rotation() {
     let (_folder, home) = home();
-    let limits = LogLimits { file_bytes_max: 400, ..LogLimits::default() };
-    let mut writer = LogWriter::new(home.clone(), limits);
-    let mut write = |seconds: i64, source: &LogSource| {
-        writer.append(source, &[record(seconds, LogLevel::Info, &seconds.to_string())]).unwrap();
-    };
-    write(0, &LogSource::Coordinator);
-    let mut seen = Vec::new();
-    let (mut follow, _) = LogFollow::start(&home, LogQuery::default(), |line| {
-        seen.push(line.record().msg);
-        ControlFlow::Continue(())
-    })
-    .unwrap();
+    let mut write = small_files(&home);
+    write(&LogSource::Coordinator, 0..1);
+    let mut following = Following::start(&home);
     for seconds in 1..20 {
         // An agent's first line comes while its log is followed already.
         let source = if seconds == 5 { LogSource::Agent(id("new")) } else { LogSource::Coordinator };
-        write(seconds, &source);
-        seen.extend(follow.more().unwrap().into_iter().map(|line| line.record().msg));
+        write(&source, seconds..seconds + 1);
+        following.look();
     }
-    assert_eq!(seen, (0..20).map(|seconds| seconds.to_string()).collect::<Vec<_>>());
+    assert_eq!(following.1, numbers(0..20));
     assert!(fs::read_dir(home.logs_dir()).unwrap().count() > 5);
+}
+
+#[test]
+fn who_follows_misses_no_file_that_was_put_away_between_two_looks() {
+    let (_folder, home) = home();
+    let mut write = small_files(&home);
+    write(&LogSource::Coordinator, 0..8);
+    let mut following = Following::start(&home);
+    let mut written = 8;
+    // None, one, and many rotations between two looks.
+    for lines in [1, 3, 20, 0, 7, 40] {
+        write(&LogSource::Coordinator, written..written + lines);
+        written += lines;
+        let missing = following.look();
+        assert_eq!((missing.damaged, missing.unreadable.len()), (0, 0));
+        assert_eq!(following.1, numbers(0..written));
+    }
+    // An agent whose log was put away before anybody looked at it.
+    following.1.clear();
+    write(&LogSource::Agent(id("new")), 0..10);
+    following.look();
+    assert_eq!(following.1, numbers(0..10));
+    following.look();
+    assert_eq!(following.1, numbers(0..10));
+}
+
+#[test]
+fn who_follows_reads_files_that_were_put_away_and_not_compressed_yet_and_is_told_of_those_that_cannot_be_read()
+ {
+    let (_folder, home) = home();
+    let path = LogSource::Coordinator.path(&home);
+    let aside = |name: &str| home.logs_dir().join(format!("coordinator-20261123T1000{name}"));
+    let line = |seconds| {
+        let time = at(seconds).format("%Y-%m-%dT%H:%M:%S%.3fZ");
+        format!("{{\"ts\":\"{time}\",\"level\":\"info\",\"target\":\"t\",\"msg\":\"{seconds}\"}}\n")
+    };
+    let put_away = |lines: &[i64], name: &str| {
+        fs::write(&path, lines.iter().map(|seconds| line(*seconds)).collect::<String>()).unwrap();
+        fs::rename(&path, aside(name)).unwrap();
+    };
+    fs::create_dir_all(home.logs_dir()).unwrap();
+    fs::write(&path, line(0) + &line(1)[..20]).unwrap();
+    let mut following = Following::start(&home);
+    assert_eq!(following.1, numbers(0..1));
+    // What was half a line is whole, and its file is put away; so are two others, and one of them has half a last line.
+    fs::write(&path, line(0) + &line(1) + &line(2)).unwrap();
+    fs::rename(&path, aside("00.000Z.log")).unwrap();
+    put_away(&[3], "03.000Z.log");
+    fs::write(aside("04.000Z.log"), line(4) + &line(5)[..30]).unwrap();
+    fs::write(aside("06.000Z.log.zst"), "no zstd").unwrap();
+    fs::write(&path, line(7)).unwrap();
+    let missing = following.look();
+    assert_eq!(following.1, ["0", "1", "2", "3", "4", "7"]);
+    assert_eq!((missing.damaged, missing.unreadable.len()), (1, 1));
+    let told = missing.unreadable[0].to_string();
+    assert!(told.ends_with("coordinator-20261123T100006.000Z.log.zst`"), "{told}");
+    assert_eq!(following.look().unreadable.len(), 0);
+    assert_eq!(following.1.len(), 6);
 }
 
 #[test]
@@ -288,12 +376,12 @@ fn events_of_tracing_reach_the_log_that_they_are_about() {
     assert_eq!(guard.finish(), None);
     let (lines, _) = found(&home, &LogQuery::default());
     let told: Vec<(&LogSource, String)> =
-        lines.iter().map(|line| (&line.source, line.record().msg)).collect();
+        lines.iter().map(|(source, record)| (source, record.msg.clone())).collect();
     assert_eq!(told.len(), 3, "{told:?}");
     assert!(told.contains(&(&LogSource::Agent(id("claude")), "started".to_owned())));
     assert!(told.contains(&(&LogSource::Coordinator, "strange".to_owned())));
     assert!(told.contains(&(&LogSource::Metrics, "sample".to_owned())));
-    let started = lines.iter().map(LogLine::record).find(|record| record.msg == "started").unwrap();
+    let started = lines.iter().map(|(_, record)| record).find(|record| record.msg == "started").unwrap();
     assert_eq!((started.run.as_deref(), started.fields["pid"].as_u64()), (Some("01K"), Some(7)));
 }
 
