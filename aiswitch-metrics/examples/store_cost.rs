@@ -28,8 +28,9 @@ const BATCH_ROWS: u32 = 1_000;
 const RATE_ROUNDS: u32 = 30;
 /// Eight hours and twenty minutes, as samples come.
 const LIVE_TICKS: u32 = 3_000;
-/// Each report is asked for as often, and the shortest time counts: as little as possible of what else the machine does.
-const REPORT_TRIES: usize = 20;
+/// All reports are asked for in turn as often, and the shortest time of each counts: as little as possible of what else the
+/// machine does.
+const REPORT_TRIES: usize = 30;
 
 const RATE_SHARE_MIN: f64 = 0.8;
 const FILE_BYTES_MAX: u64 = 50_000_000;
@@ -58,38 +59,52 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let opening = opened.elapsed();
     println!("open: {:.2} ms", opening.as_secs_f64() * 1e3);
 
-    let (mut longest, mut slowest) = (Duration::ZERO, String::new());
+    let (longest, median, slowest) = longest_report(&store, end)?;
+    println!(
+        "longest report over {DAYS} days: {:.1} ms, half of all tries up to {:.1} ms ({slowest})",
+        longest.as_secs_f64() * 1e3,
+        median.as_secs_f64() * 1e3
+    );
+    let is_met =
+        share >= RATE_SHARE_MIN && bytes <= FILE_BYTES_MAX && opening <= OPEN_MAX && longest <= REPORT_MAX;
+    Ok(if is_met { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Of the report that takes longest: its shortest try, the median of all, and which it is.
+fn longest_report(
+    store: &SqliteMetricsStore,
+    end: DateTime<Utc>,
+) -> Result<(Duration, Duration, String), Box<dyn Error>> {
+    let mut queries = Vec::new();
     for step in [TimeDelta::hours(1), TimeDelta::days(1), TimeDelta::days(7)] {
         for metric in
             [None, Some(Metric::RESPONSE_TIME_MS), Some(Metric::CPU_PERCENT), Some(Metric::TOKENS_INPUT)]
         {
             for source in [None, Some(Source::Agent("agent-3".to_owned())), Some(Source::System)] {
-                let query = SeriesQuery {
+                let metric = metric.clone();
+                queries.push(SeriesQuery {
                     since: end - TimeDelta::days(DAYS),
                     until: end,
                     step,
                     source,
-                    metric: metric.clone(),
-                };
-                let mut took = Duration::MAX;
-                let mut found = Vec::new();
-                for _ in 0..REPORT_TRIES {
-                    drop(found);
-                    let asked = Instant::now();
-                    found = series(&store, &query, end)?;
-                    took = took.min(asked.elapsed());
-                }
-                if took > longest {
-                    longest = took;
-                    slowest = format!("{} series of {:?} by {step}", found.len(), query.source);
-                }
+                    metric,
+                });
             }
         }
     }
-    println!("longest report over {DAYS} days: {:.1} ms ({slowest})", longest.as_secs_f64() * 1e3);
-    let is_met =
-        share >= RATE_SHARE_MIN && bytes <= FILE_BYTES_MAX && opening <= OPEN_MAX && longest <= REPORT_MAX;
-    Ok(if is_met { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let mut tries = vec![Vec::new(); queries.len()];
+    for _ in 0..REPORT_TRIES {
+        for (query, tries) in queries.iter().zip(&mut tries) {
+            let asked = Instant::now();
+            let found = series(store, query, end)?;
+            tries.push((asked.elapsed(), found.len()));
+        }
+    }
+    tries.iter_mut().for_each(|tries| tries.sort());
+    let all = queries.iter().zip(&tries);
+    let (query, tries) = all.max_by_key(|(_, tries)| tries[0]).ok_or("there are reports")?;
+    let which = format!("{} series of {:?} by {}", tries[0].1, query.source, query.step);
+    Ok((tries[0].0, tries[tries.len() / 2].0, which))
 }
 
 /// Figures as an agent that works has them: the CPU and the memory never stand still, a task ends every ten minutes.

@@ -203,6 +203,7 @@ fn unzigzag(number: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use thin_vec::{ThinVec, thin_vec};
 
     use super::*;
 
@@ -244,7 +245,7 @@ mod tests {
                 for _ in 1..n {
                     summary.merge(&Summary::of(second, 1_000));
                 }
-                summary.sizes = if has_sizes { vec![(5, n), (1_000, 1)] } else { Vec::new() };
+                summary.sizes = if has_sizes { thin_vec![(5, n), (1_000, 1)] } else { ThinVec::new() };
                 (number, summary)
             });
             let bucket = Bucket::of(summaries.collect());

@@ -155,7 +155,9 @@ pub fn series(
             }
             Some(gap) => *gap = Some(point.summary.clone()),
             None => {
-                told.resize(step, None);
+                if told.len() < step {
+                    told.resize(step, None);
+                }
                 told.push(Some(point.summary.clone()));
             }
         }

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use chrono::{DateTime, Utc};
 use hdrhistogram::Histogram;
+use thin_vec::{ThinVec, thin_vec};
 
 /// The longest response time of which quantiles are kept, in milliseconds: 11 days.
 pub const RESPONSE_MS_MAX: f64 = 1e9;
@@ -44,17 +45,17 @@ pub struct Summary {
     /// When the newest was measured, in milliseconds since 1970.
     pub(crate) last_ms: i64,
     /// How often each size of response time came, by the lowest microsecond that counts as it, in ascending order.
-    pub(crate) sizes: Vec<(u64, u64)>,
+    pub(crate) sizes: ThinVec<(u64, u64)>,
 }
 
 impl Summary {
     pub(crate) fn of(value: f64, at_ms: i64) -> Self {
-        Self { n: 1, sum: value, min: value, max: value, last: value, last_ms: at_ms, sizes: Vec::new() }
+        Self { n: 1, sum: value, min: value, max: value, last: value, last_ms: at_ms, sizes: ThinVec::new() }
     }
 
     /// That of a response time, which must be from 0 to [`RESPONSE_MS_MAX`].
     pub(crate) fn of_response(ms: f64, at_ms: i64) -> Self {
-        Self { sizes: vec![(SHAPE.lowest_equivalent(micros(ms)), 1)], ..Self::of(ms, at_ms) }
+        Self { sizes: thin_vec![(SHAPE.lowest_equivalent(micros(ms)), 1)], ..Self::of(ms, at_ms) }
     }
 
     /// The mean.
