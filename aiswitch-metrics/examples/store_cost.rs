@@ -100,7 +100,9 @@ fn longest_report(
             tries.push((asked.elapsed(), found.len()));
         }
     }
-    tries.iter_mut().for_each(|tries| tries.sort());
+    for tries in &mut tries {
+        tries.sort();
+    }
     let all = queries.iter().zip(&tries);
     let (query, tries) = all.max_by_key(|(_, tries)| tries[0]).ok_or("there are reports")?;
     let which = format!("{} series of {:?} by {}", tries[0].1, query.source, query.step);
