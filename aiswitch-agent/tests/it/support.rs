@@ -150,3 +150,10 @@ pub(crate) async fn wait_for(path: &Path) {
         .await
         .unwrap_or_else(|_| panic!("{} did not appear", path.display()));
 }
+
+/// Whether these tests were started with a signal ignored, as nohup does with SIGHUP: what they start ignores it too.
+pub(crate) fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    u64::from_str_radix(mask.trim(), 16).unwrap() >> (signal - 1) & 1 == 1
+}
