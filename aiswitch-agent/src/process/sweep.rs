@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -16,6 +17,11 @@ pub const MARKER: &str = "AISWITCH_RUN";
 
 /// How often `/proc` is read over again, since a process may fork while it is read.
 const ROUNDS_MAX: usize = 50;
+
+/// How often a process without an environment is looked at that may be about to become another program, and how long after
+/// the look before.
+const BECOMING_LOOKS_MAX: usize = 10;
+const BECOMING_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 
 /// How long guards whose caller is gone may take to end what they guard.
 const GUARDS_PATIENCE: Duration = Duration::from_secs(1);
@@ -90,8 +96,7 @@ pub(super) fn marked(marker: &str, value: &str) -> Vec<(Pid, OwnedFd)> {
     let exact = format!("{marker}={value}");
     let prefix = format!("{exact}:");
     let is_marked = |pid: Pid| {
-        let environ = fs::read(format!("/proc/{}/environ", pid.as_raw_pid())).unwrap_or_default();
-        environ
+        environ(pid)
             .split(|byte| *byte == 0)
             .any(|variable| variable == exact.as_bytes() || variable.starts_with(prefix.as_bytes()))
     };
@@ -104,4 +109,18 @@ pub(super) fn marked(marker: &str, value: &str) -> Vec<(Pid, OwnedFd)> {
         // Once more, now that the process is held: its number could have become another's in between.
         .filter(|(pid, _)| is_marked(*pid))
         .collect()
+}
+
+/// The environment of a process; while it becomes another program, the system shows it none for a moment (`execve(2)`).
+fn environ(pid: Pid) -> Vec<u8> {
+    let folder = Path::new("/proc").join(pid.as_raw_pid().to_string());
+    for _ in 0..BECOMING_LOOKS_MAX {
+        let environ = fs::read(folder.join("environ")).unwrap_or_default();
+        // What has no program is one of the kernel's own, has ended, or is another user's.
+        if !environ.is_empty() || fs::read_link(folder.join("exe")).is_err() {
+            return environ;
+        }
+        poll(&mut [], Some(&BECOMING_PAUSE)).ok();
+    }
+    Vec::new()
 }
