@@ -26,6 +26,7 @@ use crate::args::{Args, McpArgs, RunArgs};
 use crate::assemble;
 use crate::bound::Bound;
 use crate::caller::Caller;
+use crate::commands::result::kept_report;
 use crate::commands::{agents, run, runtime};
 use crate::config::{Config, read_prices};
 use crate::error::{Error, ToolError};
@@ -149,7 +150,8 @@ async fn call(server: &Arc<Server>, params: Value, context: Context) -> Result<V
             Err(refused) => Err(refused),
         },
         "agents" => arguments_of::<AgentsCall>(arguments).and_then(|AgentsCall {}| known(server)),
-        "result" => arguments_of::<ResultCall>(arguments).and_then(|call| kept(server, &call)),
+        "result" => arguments_of::<ResultCall>(arguments)
+            .and_then(|call| Ok(answer(&kept_report(&call.run, &server.home)?))),
         _ => return Err(ErrorObject::invalid_params(format_args!("there is no tool `{name}`"))),
     };
     // What fails in a tool is told as its result, so that the model sees it.
@@ -225,15 +227,6 @@ fn known(server: &Server) -> Result<Value, Error> {
     let agents = agents::views(&Config::read(&server.home)?, &server.caller.ambient())?;
     let agents = json!({"agents": agents});
     Ok(json!({"content": [{"type": "text", "text": agents.to_string()}], "structuredContent": agents}))
-}
-
-fn kept(server: &Server, call: &ResultCall) -> Result<Value, Error> {
-    let runs = server.home.runs();
-    let run = runs.resolve(&call.run)?;
-    if !server.home.report_file(&run).exists() {
-        return Err(Error::NoReport { run });
-    }
-    Ok(answer(&runs.read(&run)?))
 }
 
 impl Server {
